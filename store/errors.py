@@ -1,0 +1,42 @@
+"""Errors that people see, and the one base class by which every face of the program recognises them.
+
+    PathmeshError            something a person can act on: one line, a stable code, a hint
+    ├── UsageError           the request is malformed or refused (bad option, bad WWID, bad settings)
+    ├── ConflictError        a stale digest or an open conflict; nothing was changed
+    └── UnavailableError     something this node needs cannot be reached or used now (socket, database, disk)
+"""
+
+
+class PathmeshError(Exception):
+    """A fault that a person can act on.
+
+    `message` is one line that names the place (file, line, field, peer); `code` is stable and machine readable;
+    `hint` says what to do and may be empty.
+    """
+
+    def __init__(self, message: str, *, code: str = "failed", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.hint = hint
+
+
+class UsageError(PathmeshError):
+    """What was asked for is malformed or refused."""
+
+    def __init__(self, message: str, *, code: str = "invalid", hint: str = "") -> None:
+        super().__init__(message, code=code, hint=hint)
+
+
+class ConflictError(PathmeshError):
+    """The write was made from an older state than the present one, or touches a key in conflict."""
+
+    def __init__(self, message: str, *, code: str = "conflict", hint: str = "") -> None:
+        super().__init__(message, code=code, hint=hint)
+
+
+class UnavailableError(PathmeshError):
+    """Something that this node needs cannot be used now."""
+
+    def __init__(self, message: str, *, code: str = "unavailable", hint: str = "") -> None:
+        super().__init__(message, code=code, hint=hint)

@@ -1,0 +1,184 @@
+"""The matrix: Resource(kind, id) x Node -> Cell, a lattice of states, an expectation, and a roll-up policy per kind.
+
+Multipath maps are one kind of it and the outcome of apply another; nothing here knows what a path is. States order from mild to severe. A
+cell that is not known never hides a worse one and never reads as healthy.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from store.cells import Cell
+
+
+class CellState(StrEnum):
+    """What one node says of one resource, mild to severe (the order of definition)."""
+
+    ABSENT = "absent"
+    HEALTHY = "healthy"
+    UNEXPECTED = "unexpected"
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+    DEGRADED = "degraded"
+    MISSING = "missing"
+    FAILED = "failed"
+
+
+class RollUp(StrEnum):
+    """What all nodes together say of one resource, mild to severe (the order of definition)."""
+
+    UNUSED = "unused"
+    HEALTHY = "healthy"
+    PENDING = "pending"
+    UNKNOWN = "unknown"
+    DEGRADED = "degraded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+SEVERITY: dict[str, int] = {state: rank for rank, state in enumerate(CellState)}
+ROLL_UP_SEVERITY: dict[str, int] = {state: rank for rank, state in enumerate(RollUp)}
+
+_OK = frozenset({CellState.HEALTHY, CellState.DEGRADED})
+_DOWN = frozenset({CellState.MISSING, CellState.FAILED})
+_CARRIES = frozenset({CellState.HEALTHY, CellState.DEGRADED, CellState.FAILED, CellState.PENDING, CellState.UNKNOWN})
+
+
+def read_state(text: str) -> CellState:
+    """The state that a peer's text names; a name from another version reads as unknown."""
+    return CellState(text) if text in SEVERITY else CellState.UNKNOWN
+
+
+class Reporter(StrEnum):
+    """How far a node's word can be taken now."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    SUSPECT = "suspect"
+    OFFLINE = "offline"
+    LEFT = "left"
+    UNHEARD = "unheard"
+
+
+class ShownCell(msgspec.Struct, frozen=True):
+    """A cell as readers see it: what it reads now, why, and what its node said last."""
+
+    state: CellState
+    reasons: tuple[str, ...]
+    cell: Cell | None
+
+
+class Expectation(msgspec.Struct, frozen=True):
+    """Which nodes should carry a resource, and whether anybody uses it at all."""
+
+    nodes: frozenset[str] = frozenset()
+    wanted: bool = False
+
+
+def show_cell(cell: Cell | None, reporter: Reporter, *, expected: bool, settled: bool) -> ShownCell | None:
+    """What the matrix shows for one node.
+
+    None where there is nothing to show: no cell and none expected. `settled` is false while the reporter is still applying the present
+    configuration: an expected cell that it does not have yet is pending, not missing.
+    """
+    if cell is None and not expected:
+        return None
+    if reporter is not Reporter.FRESH:
+        return ShownCell(CellState.UNKNOWN, (f"reporter-{reporter.value}",), cell)
+    if cell is None:
+        return ShownCell(CellState.MISSING if settled else CellState.PENDING, ("not-reported",), None)
+    return ShownCell(read_state(cell.state), cell.reasons, cell)
+
+
+def roll_up(cells: Mapping[str, CellState], expectation: Expectation) -> RollUp:
+    """Many nodes' states as one.
+
+    `cells` holds the shown states of every node that counts (nodes in maintenance are left out by the caller). Nodes that are expected,
+    and nodes that carry the resource without being expected, are considered; `unexpected` and `absent` cells worsen nothing.
+    """
+    considered = {
+        node: state for node, state in cells.items() if node in expectation.nodes or state in _CARRIES
+    }
+    states = set(considered.values())
+    if not states & (_OK | _DOWN | {CellState.PENDING, CellState.UNKNOWN}):
+        return RollUp.HEALTHY if states else RollUp.UNUSED
+    if not expectation.wanted and not states & (_CARRIES - {CellState.UNKNOWN}):
+        return RollUp.UNUSED
+    if states & _DOWN:
+        return RollUp.PARTIAL if states & _OK else RollUp.FAILED
+    for state, result in (
+        (CellState.DEGRADED, RollUp.DEGRADED),
+        (CellState.UNKNOWN, RollUp.UNKNOWN),
+        (CellState.PENDING, RollUp.PENDING),
+    ):
+        if state in states:
+            return result
+    return RollUp.HEALTHY
+
+
+def worst(states: Iterable[RollUp]) -> RollUp:
+    """The most severe of the roll-ups; unused if there are none."""
+    return max(states, key=lambda s: ROLL_UP_SEVERITY[s], default=RollUp.UNUSED)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One resource: its roll-up and what each node shows."""
+
+    kind: str
+    id: str
+    state: RollUp
+    nodes: dict[str, ShownCell]
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """What a kind's rows are made from: each node's cells of the kind by id, how far each node's word goes, and what is expected."""
+
+    cells: Mapping[str, Mapping[str, Cell]]
+    reporters: Mapping[str, Reporter]
+    unsettled: Collection[str] = ()
+    maintenance: Collection[str] = ()
+
+
+Policy = Callable[[Mapping[str, CellState], Expectation], RollUp]
+
+
+def build_rows(
+    kind: str, sources: Sources, expectations: Mapping[str, Expectation], *, ids: Iterable[str] | None = None, policy: Policy = roll_up
+) -> list[Row]:
+    """The rows of one kind, by id: of all ids that are expected or reported, or of `ids` alone."""
+    wanted = set(expectations).union(*(by_id.keys() for by_id in sources.cells.values())) if ids is None else set(ids)
+    nothing = Expectation()
+    rows = []
+    for name in sorted(wanted):
+        expectation = expectations.get(name, nothing)
+        shown: dict[str, ShownCell] = {}
+        for node, reporter in sources.reporters.items():
+            cell = sources.cells.get(node, {}).get(name)
+            if cell is None and node not in expectation.nodes:
+                continue
+            found = show_cell(cell, reporter, expected=node in expectation.nodes, settled=node not in sources.unsettled)
+            if found is not None:
+                shown[node] = found
+        counted = {
+            node: found.state
+            for node, found in shown.items()
+            if node not in sources.maintenance and (node in expectation.nodes or not _was_unexpected(found))
+        }
+        if shown or expectation.wanted or name in expectations:
+            rows.append(Row(kind, name, policy(counted, expectation), shown))
+    return rows
+
+
+def _was_unexpected(found: ShownCell) -> bool:
+    """Whether the node's last word was that it carries what it should not: losing sight of that worsens nothing."""
+    return found.cell is not None and found.cell.state == CellState.UNEXPECTED
+
+
+def count_states(rows: Iterable[Row]) -> dict[str, int]:
+    """How many rows roll up to each state, every state named."""
+    counts = {state.value: 0 for state in RollUp}
+    for row in rows:
+        counts[row.state.value] += 1
+    return counts
+

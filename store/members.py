@@ -1,0 +1,165 @@
+"""The registry of members, read from the folded `member/<name>` keys.
+
+Registration is durable configuration; whether a member is up is an opinion kept elsewhere. Names are contested differently from options:
+of two nodes that two sponsors let in under one name at the same time, the one with the smaller `(lamport, actor)` keeps it, so that a
+node which is already known never loses its name to a later one.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from store.clocks import ACTOR_BYTES, Actor
+from store.document import Options
+from store.fold import Fold, Sibling
+
+MEMBER_PREFIX = "member/"
+NAME_CHARS = 64
+"""The longest node name (a host label has 63 characters): a digest names every node."""
+_NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+def is_node_name(text: str) -> bool:
+    """Whether a node may have this name: letters, digits and `-`, at most 63, no `-` at the ends (as host names, RFC 1123)."""
+    return _NODE_NAME.fullmatch(text) is not None
+
+
+class Role(StrEnum):
+    """What a member's edits may touch."""
+
+    OBSERVER = "observer"
+    """Nothing: it reads and reports its health."""
+    EDITOR = "editor"
+    """The configuration and acknowledgements."""
+    ADMIN = "admin"
+    """Everything, members included."""
+
+
+class MemberState(StrEnum):
+    """Where a member stands. Retired is final for its actor."""
+
+    JOINED = "joined"
+    LEFT = "left"
+    RETIRED = "retired"
+
+
+_FINALITY = {MemberState.JOINED: 0, MemberState.LEFT: 1, MemberState.RETIRED: 2}
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One registered node. `curve_key` is z85 text (40 characters); `signing_key` is 32 raw bytes; `endpoint` is its mesh address."""
+
+    name: str
+    actor: bytes
+    curve_key: str
+    signing_key: bytes
+    endpoint: str
+    role: Role
+    state: MemberState
+
+    @property
+    def active(self) -> bool:
+        """Whether frames from it are taken."""
+        return self.state is MemberState.JOINED
+
+
+def member_value(member: Member) -> dict[str, str]:
+    """The options of the `member/<name>` key."""
+    return {
+        "actor": member.actor.hex(),
+        "curve-key": member.curve_key,
+        "signing-key": member.signing_key.hex(),
+        "endpoint": member.endpoint,
+        "role": member.role.value,
+        "state": member.state.value,
+    }
+
+
+def read_member(name: str, value: Options) -> Member | None:
+    """The member that the options describe; None if they are not a member's (a newer version's, or damage)."""
+    try:
+        member = Member(
+            name=name,
+            actor=bytes.fromhex(value["actor"]),
+            curve_key=value["curve-key"],
+            signing_key=bytes.fromhex(value["signing-key"]),
+            endpoint=value["endpoint"],
+            role=Role(value["role"]),
+            state=MemberState(value["state"]),
+        )
+    except (KeyError, ValueError):
+        return None
+    if len(member.actor) != ACTOR_BYTES or len(member.curve_key) != 40 or len(member.signing_key) != 32 or not 1 <= len(name) <= NAME_CHARS:
+        return None
+    return member
+
+
+def fold_member(name: str, siblings: Iterable[Sibling], admitted: Mapping[Actor, int] | None = None) -> Member | None:
+    """Decide who holds a name among the siblings of `member/<name>`.
+
+    The actor with the smallest `(lamport, actor)` holds it; among that actor's own siblings the most final state wins, then the greatest
+    rank. A deletion never removes a member. `admitted` gives the lamport number with which each actor was first let in, so that a
+    later change of its registration does not cost it the name; the sibling's own number stands in for an actor that is not there.
+    """
+    read = [(s, m) for s in siblings if s.value is not None and (m := read_member(name, s.value)) is not None]
+    if not read:
+        return None
+    since = admitted or {}
+    holder = min(read, key=lambda pair: (since.get(pair[1].actor, pair[0].lamport), pair[1].actor))[1].actor
+    own = [pair for pair in read if pair[1].actor == holder]
+    return max(own, key=lambda pair: (_FINALITY[pair[1].state], pair[0].rank))[1]
+
+
+class Registry:
+    """All members by name, by key and by actor; an immutable picture of one fold.
+
+    `contested` are the nodes that were let in under a name which another one keeps. They are no members, but they are told so.
+    """
+
+    __slots__ = ("by_actor", "by_key", "by_name", "contested")
+
+    def __init__(self, members: Mapping[str, Member], contested: Iterable[Member] = ()) -> None:
+        self.by_name = dict(members)
+        self.contested = tuple(contested)
+        self.by_key = {m.curve_key: m for m in self.by_name.values()}
+        self.by_actor = {m.actor: m for m in self.by_name.values()}
+
+    @property
+    def active(self) -> list[Member]:
+        """The members that take part, by name."""
+        return [m for _, m in sorted(self.by_name.items()) if m.active]
+
+
+def read_registry(fold: Fold, retired: Collection[Actor] = (), admitted: Mapping[Actor, int] | None = None) -> Registry:
+    """The registry that the fold describes.
+
+    Actors in `retired` are shown as that, whatever was written of them later. `admitted` is as in `fold_member`.
+    """
+    members: dict[str, Member] = {}
+    contested: list[Member] = []
+    for key in sorted(filter(lambda key: key.startswith(MEMBER_PREFIX), fold.keys())):
+        name = key.removeprefix(MEMBER_PREFIX)
+        siblings = fold.siblings(key)
+        holder = fold_member(name, siblings, admitted)
+        if holder is None:
+            continue
+        if holder.actor in retired:
+            holder = msgspec.structs.replace(holder, state=MemberState.RETIRED)
+        members[name] = holder
+        contested += [
+            m
+            for s in siblings
+            if s.value is not None and (m := read_member(name, s.value)) and m.active and m.actor != holder.actor and m.actor not in retired
+        ]
+    return Registry(members, contested)
+
+
+def may_author(role: Role, keys: Iterable[str]) -> bool:
+    """Whether a member with this role may change these keys."""
+    if role is Role.ADMIN:
+        return True
+    if role is Role.OBSERVER:
+        return False
+    return not any(key.startswith((MEMBER_PREFIX, "cluster/")) for key in keys)
