@@ -1,0 +1,1 @@
+"""How nodes tell each other: the protocol engine (no I/O), the codec, the ZeroMQ transport and the keys."""

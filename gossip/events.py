@@ -1,0 +1,138 @@
+"""What the engine is told (events) and what it asks for (effects). Plain data; the runner turns one into the other.
+
+The commit is an effect with a completion event: until `Committed` comes back nothing is advertised, acknowledged or remembered as seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gossip.messages import Message
+from gossip.transport import MessageReceived, PeerDown, PeerUp
+from store.cells import Cell
+from store.clocks import Dot
+from store.document import Options
+from store.edits import CHANGE, SignedEdit
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed. Expected every `TICK_MS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEdit:
+    """A user's write on this node, already validated against the fold as it is now. Answered by `Accepted` or `Rejected` with `request`."""
+
+    request: int
+    changes: Mapping[str, Options | None]
+    wall: float
+    reason: str = ""
+    kind: str = CHANGE
+    covers: Mapping[str, tuple[Dot, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSnapshot:
+    """This node's whole health, as just observed."""
+
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The batch of a `Commit` is durable."""
+
+    batch: tuple[SignedEdit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed:
+    """The batch of a `Commit` is not durable, none of it, and why."""
+
+    batch: tuple[SignedEdit, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendRefused:
+    """The transport did not take a message for this peer now."""
+
+    key: str
+    message: Message
+
+
+Event = Tick | LocalEdit | LocalSnapshot | Committed | CommitFailed | SendRefused | MessageReceived | PeerUp | PeerDown
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand the message to each of these peers; tell `SendRefused` for each that does not take it."""
+
+    keys: tuple[str, ...]
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Make the batch durable in one transaction, in order, with what it does to the fold."""
+
+    batch: tuple[SignedEdit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """What readers see has changed: configuration keys, nodes whose health content moved, nodes whose standing (liveness, age) moved."""
+
+    keys: frozenset[str] = frozenset()
+    health: frozenset[str] = frozenset()
+    standing: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Keep a connection to this peer."""
+
+    key: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """End the connection to this peer."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remake:
+    """Make the connection to this peer anew: it stands, but nothing comes back."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The local edit is durable and folded."""
+
+    request: int
+    dot: Dot
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The local edit was not made. `code` is stable, `message` one line."""
+
+    request: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that an operator should know."""
+
+    code: str
+    message: str
+
+
+Effect = Send | Commit | Publish | Connect | Disconnect | Remake | Accepted | Rejected | Alarm

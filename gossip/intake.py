@@ -1,0 +1,143 @@
+"""Edits on their way in: the causal hold-back, and the batches that go to the disk one at a time."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from store.clocks import Actor, Dot, dominates
+from store.edits import EditError, SignedEdit, decode_edit
+from store.limits import limit
+from store.replica import Admission, Replica
+
+BATCH_BYTES = 4 * 1024 * 1024
+
+
+class _Held(NamedTuple):
+    """An edit in the hold-back. It is not `verified` while its author is unknown here: then anybody may have made it."""
+
+    signed: SignedEdit
+    verified: bool
+
+
+class Intake:
+    """What waits between the wire and the commit.
+
+    Invariants: at most one batch is in flight; nothing that is in flight is also held; the hold-back keeps within its two limits. When it
+    is full, what waits for something that is not here makes room for what does not (the next digest asks for it again).
+    """
+
+    def __init__(self, replica: Replica, counters: Counter[str]) -> None:
+        self._replica = replica
+        self._counters = counters
+        self._held: dict[Dot, _Held] = {}
+        self._held_bytes = 0
+        self._own: list[SignedEdit] = []
+        self.in_flight: tuple[SignedEdit, ...] = ()
+
+    @property
+    def held(self) -> tuple[Dot, ...]:
+        """The dots in the hold-back that are certainly their authors': nobody needs to send them again."""
+        return tuple(dot for dot, held in self._held.items() if held.verified)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits for a commit or for what it depends on."""
+        return bool(self._held or self._own)
+
+    def own_pending(self, actor: Actor) -> int:
+        """How many edits of this node's `actor` are not committed yet."""
+        return len(self._own) + sum(1 for signed in self.in_flight if signed.edit.actor == actor)
+
+    def offer(self, raws: Iterable[bytes]) -> int:
+        """Take edits from a peer; returns how many of them were no edits at all, or none of the actor that they name."""
+        bad = 0
+        purged = False
+        flying = {s.dot for s in self.in_flight}
+        for raw in raws:
+            try:
+                signed = decode_edit(raw)
+            except EditError:
+                bad += 1
+                continue
+            dot = signed.dot
+            present = self._held.get(dot)
+            if dot in flying or self._replica.has(dot) or (present is not None and (present.verified or present.signed.raw == raw)):
+                continue
+            genuine = self._replica.genuine(signed)
+            if genuine is False:
+                bad += 1
+                continue
+            if present is not None:
+                self._drop(dot)
+            if not self._room(raw) and not purged:
+                self._purge()
+                purged = True
+            if self._room(raw):
+                self._held[dot] = _Held(signed, genuine is True)
+                self._held_bytes += len(raw)
+            else:
+                self._counters["hold_back_dropped"] += 1
+        return bad
+
+    def add_own(self, signed: SignedEdit) -> None:
+        """Queue an edit that this node just made."""
+        self._own.append(signed)
+
+    def next_batch(self) -> tuple[tuple[SignedEdit, ...], int]:
+        """What to commit now, and how many edits were refused (bad signature, unknown author). Empty while a batch is in flight."""
+        if self.in_flight:
+            return (), 0
+        batch: list[SignedEdit] = list(self._own)
+        self._own.clear()
+        ahead = dict(self._replica.fold.clock)
+        for signed in batch:
+            ahead[signed.edit.actor] = signed.edit.counter
+        size, refused, moved = 0, 0, True
+        while moved and self._held:
+            moved = False
+            for signed in self._in_order():
+                verdict = self._replica.admit(signed, ahead)
+                if verdict is Admission.WAIT or (verdict is Admission.READY and size > BATCH_BYTES):
+                    continue
+                self._drop(signed.dot)
+                if verdict is Admission.READY:
+                    ahead[signed.edit.actor] = signed.edit.counter
+                    batch.append(signed)
+                    size += len(signed.raw)
+                    moved = True
+                elif verdict is Admission.REFUSED:
+                    refused += 1
+        self.in_flight = tuple(batch)
+        return self.in_flight, refused
+
+    def landed(self) -> None:
+        """The batch in flight is durable."""
+        self.in_flight = ()
+
+    def failed(self) -> tuple[SignedEdit, ...]:
+        """The batch in flight is lost. So are this node's own edits behind it, which build on it: these are returned."""
+        self.in_flight = ()
+        lost, self._own = tuple(self._own), []
+        return lost
+
+    def _room(self, raw: bytes) -> bool:
+        return len(self._held) < limit("hold_back_edits") and self._held_bytes + len(raw) <= limit("hold_back_bytes")
+
+    def _drop(self, dot: Dot) -> None:
+        self._held_bytes -= len(self._held.pop(dot).signed.raw)
+
+    def _in_order(self) -> Iterator[SignedEdit]:
+        """The held edits with causes before effects, so that one pass finds nearly all that can go."""
+        return iter(sorted((held.signed for held in self._held.values()), key=lambda s: s.edit.lamport))
+
+    def _purge(self) -> None:
+        """Forget what waits for something that is neither committed, nor in flight, nor held."""
+        ahead = dict(self._replica.fold.clock)
+        for signed in self.in_flight:
+            ahead[signed.edit.actor] = signed.edit.counter
+        for signed in self._in_order():
+            if dominates(ahead, signed.edit.context):
+                ahead[signed.edit.actor] = max(ahead.get(signed.edit.actor, 0), signed.edit.counter)
+            else:
+                self._drop(signed.dot)
+                self._counters["hold_back_dropped"] += 1

@@ -1,0 +1,204 @@
+"""The one loop around the engine: transport events, ticks and commits in; sends, commits and news out."""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gossip import codec
+from gossip.engine import TICK_MS, Engine
+from gossip.events import (
+    Accepted,
+    Alarm,
+    Commit,
+    CommitFailed,
+    Committed,
+    Connect,
+    Disconnect,
+    Effect,
+    Event,
+    LocalEdit,
+    LocalSnapshot,
+    Publish,
+    Rejected,
+    Remake,
+    Send,
+    SendRefused,
+    Tick,
+)
+from gossip.transport import Transport
+from store.cells import Cell
+from store.clocks import Dot
+from store.document import Options
+from store.edits import CHANGE, SignedEdit
+from store.errors import PathmeshError, UnavailableError
+from store.limits import limit
+
+
+def boottime_ms() -> int:
+    """Milliseconds of a clock that runs on during suspend and never steps (clock_gettime(2), CLOCK_BOOTTIME)."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+class Log(Protocol):
+    """Where edits are made durable."""
+
+    async def commit_edits(self, batch: Iterable[SignedEdit]) -> None:
+        """Durable when it returns; PathmeshError if not, and then none of it is kept."""
+
+
+class RemakingTransport(Transport, Protocol):
+    """A transport that can make a connection anew."""
+
+    def remake(self, key: str) -> None:
+        """Close the connection to the peer and open it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """When something became true on this node: CLOCK_MONOTONIC nanoseconds, comparable between processes of one host."""
+
+    cursor: int
+    what: str
+    name: str
+    monotonic_ns: int
+
+
+class Runner:
+    """Runs one engine. `dispatch` may be called from the event loop's thread only."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        transport: RemakingTransport,
+        log: Log,
+        *,
+        published: Callable[[Publish], None],
+        alarmed: Callable[[Alarm], None],
+    ) -> None:
+        self.engine = engine
+        self.traces: deque[Trace] = deque(maxlen=limit("traces"))
+        self._transport = transport
+        self._log = log
+        self._published = published
+        self._alarmed = alarmed
+        self._requests: dict[int, asyncio.Future[Dot]] = {}
+        self._numbers = itertools.count(1)
+        self._cursor = itertools.count(1)
+        self._commits: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._fault: BaseException | None = None
+
+    async def run(self) -> None:
+        """Tick until cancelled. Raises what broke a commit, if it was no fault of the disk: the program is wrong then, and must stop."""
+        self._perform(self.engine.start(boottime_ms()))
+        while True:
+            await asyncio.sleep(TICK_MS / 1000)
+            if self._fault is not None:
+                raise self._fault
+            self.dispatch(Tick())
+
+    async def stop(self) -> None:
+        """Wait for the commit in flight, tell those whose edits it held, and end what else waits."""
+        self._closed = True
+        if self._commits:
+            await asyncio.wait(self._commits)
+        for waiting in self._requests.values():
+            if not waiting.done():
+                waiting.set_exception(UnavailableError("the agent is stopping", code="stopping"))
+
+    def dispatch(self, event: Event) -> None:
+        """Give the engine an event and do what it asks."""
+        if not self._closed:
+            self._perform(self.engine.handle(event, boottime_ms()))
+
+    async def submit(
+        self,
+        changes: Mapping[str, Options | None],
+        *,
+        reason: str = "",
+        kind: str = CHANGE,
+        covers: Mapping[str, tuple[Dot, ...]] | None = None,
+    ) -> Dot:
+        """Make one edit; returns its dot once it is durable and folded. PathmeshError with the engine's code if it was not made."""
+        if self._closed:
+            raise UnavailableError("the agent is stopping", code="stopping")
+        request = next(self._numbers)
+        future: asyncio.Future[Dot] = asyncio.get_running_loop().create_future()
+        self._requests[request] = future
+        self.dispatch(LocalEdit(request, changes, time.time(), reason, kind, covers or {}))
+        return await future
+
+    def observe(self, cells: Iterable[Cell]) -> None:
+        """Report this node's whole health."""
+        self.dispatch(LocalSnapshot(tuple(cells)))
+
+    def _perform(self, effects: list[Effect]) -> None:
+        pending = deque(effects)
+        while pending:
+            effect = pending.popleft()
+            match effect:
+                case Send():
+                    pending.extend(self._send(effect))
+                case Commit():
+                    if not self._closed:
+                        task = asyncio.get_running_loop().create_task(self._commit(effect.batch))
+                        self._commits.add(task)
+                        task.add_done_callback(self._commit_ended)
+                case Publish():
+                    for node in effect.health:
+                        self._trace("health", f"{node}:{self._seq(node)}")
+                    self._published(effect)
+                case Connect():
+                    self._transport.add_peer(effect.key, effect.endpoint)
+                case Disconnect():
+                    self._transport.remove_peer(effect.key)
+                case Remake():
+                    self._transport.remake(effect.key)
+                case Accepted():
+                    future = self._requests.pop(effect.request)
+                    if not future.done():
+                        future.set_result(effect.dot)
+                case Rejected():
+                    future = self._requests.pop(effect.request)
+                    if not future.done():
+                        future.set_exception(PathmeshError(effect.message, code=effect.code))
+                case Alarm():
+                    self._alarmed(effect)
+
+    def _send(self, effect: Send) -> list[Effect]:
+        try:
+            frames = codec.encode(effect.message)
+        except codec.BadMessage as fault:
+            # Never expected: the engine keeps within the limits. One message less is better than a node that stands still.
+            return [Alarm("message-too-large", f"not sent: {fault}")]
+        answers: list[Effect] = []
+        for key in effect.keys:
+            if not self._transport.send(key, frames):
+                answers.extend(self.engine.handle(SendRefused(key, effect.message), boottime_ms()))
+        return answers
+
+    async def _commit(self, batch: tuple[SignedEdit, ...]) -> None:
+        try:
+            await self._log.commit_edits(batch)
+        except PathmeshError as fault:
+            self._perform(self.engine.handle(CommitFailed(batch, fault.message), boottime_ms()))
+        else:
+            for signed in batch:
+                self._trace("edit", str(signed.dot))
+            self._perform(self.engine.handle(Committed(batch), boottime_ms()))
+
+    def _commit_ended(self, task: asyncio.Task[None]) -> None:
+        self._commits.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._fault = task.exception()
+
+    def _seq(self, node: str) -> str:
+        stream = self.engine.exchange.streams.get(node)
+        return f"{stream.head.epoch}.{stream.head.seq}" if stream else "-"
+
+    def _trace(self, what: str, name: str) -> None:
+        self.traces.append(Trace(next(self._cursor), what, name, time.monotonic_ns()))
