@@ -1,0 +1,1 @@
+"""What this node does about it: options, validation, rendering, reconcile with multipathd, health collection."""

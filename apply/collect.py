@@ -1,0 +1,181 @@
+"""The collector: asks this node's daemon, keeps the learned baselines, and hands out the node's cells."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from apply.expected import Acceptance, Baseline, accept, adopt, decode, encode
+from apply.facts import Asks, DaemonFacts, daemon_down, facts_cell, host_notes, read_facts
+from apply.health import Memory, View, derive
+from apply.model import Model
+from apply.multipathd import MultipathdError
+from apply.outcome import ApplyOutcome, apply_cell
+from apply.storages import ExpectedNodes
+from apply.sysfs import NoFacts, PathFacts
+from apply.topology import PATHS_COMMAND, SIZES_COMMAND, Seen, Topology, clean, parse, parse_paths, parse_sizes
+from store.cells import Cell
+from store.records import Records
+
+BASELINES = "baseline"
+MAX_VISIBLE = 512
+"""LUNs without a map that are listed in the node's facts; a node that sees more is told to its operator by the count."""
+
+
+class DeviceFacts(PathFacts, Protocol):
+    """What the kernel knows of devices."""
+
+    def map_size(self, sysfs: str, wwid: str) -> int | None: ...
+
+    def attached_wwids(self) -> frozenset[str]: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the rest of the node knows at the time of a poll.
+
+    `acceptances` are the acknowledged paths of this node's LUNs by WWID; `allowed_since` (unix seconds) says when a WWID entered the
+    allow-list; `peer_sizes` how many paths other nodes expect of it; `learning` is False in maintenance and shortly after boot.
+    """
+
+    node: str
+    model: Model
+    expected: Mapping[str, ExpectedNodes] = field(default_factory=dict)
+    outcome: ApplyOutcome | None = None
+    acceptances: Mapping[str, Acceptance] = field(default_factory=dict)
+    allowed_since: Mapping[str, float] = field(default_factory=dict)
+    peer_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    learning: bool = True
+
+
+def acceptance_of(options: Mapping[str, str], dot: str) -> Acceptance:
+    """The acceptance in an `ack/<node>/<wwid>` section that the edit `dot` wrote."""
+    expires = options.get("expires", "")
+    identities = tuple(line for line in options.get("paths", "").splitlines() if line)
+    seconds = float(expires) if expires.replace(".", "", 1).isdecimal() else 0.0
+    return Acceptance(dot, identities, seconds, options.get("reason", ""), options.get("by", ""))
+
+
+class HealthCollector:
+    """Polls one host. `context` is asked once a poll; `monotonic` and `wall` give seconds; `devices` looks at the real host."""
+
+    def __init__(
+        self,
+        client: Asks,
+        records: Records,
+        context: Callable[[], Context],
+        *,
+        devices: DeviceFacts | None = None,
+        notes: Callable[[], tuple[str, ...]] = host_notes,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._records = records
+        self._context = context
+        self._devices: DeviceFacts = devices or NoFacts()
+        self._notes = notes
+        self._monotonic = monotonic
+        self._wall = wall
+        self._memory = Memory()
+        self._baselines: dict[str, Baseline] | None = None
+        self.facts = DaemonFacts("unknown")
+        """What the last poll learned of the daemon."""
+
+    async def poll(self) -> list[Cell]:
+        """The cells of this node now: its maps, its apply state, its facts. Never raises for what the daemon does or does not say."""
+        context = self._context()
+        before = await self._known_baselines()
+        topology, seen, sizes, failure = await self._ask()
+        view = View(
+            node=context.node,
+            now=self._monotonic(),
+            wall=self._wall(),
+            model=context.model,
+            expected=context.expected,
+            topology=topology,
+            failure=failure,
+            seen=seen,
+            sizes=self._exact(topology, sizes),
+            facts=self._devices,
+            attached=self._devices.attached_wwids(),
+            outcome=context.outcome,
+            allowed_since=context.allowed_since,
+            peer_sizes=context.peer_sizes,
+            learning=context.learning,
+        )
+        derived = derive(view, self._memory, _accepted(before, context.acceptances, view.wall))
+        await self._remember(before, dict(derived.baselines))
+        self._memory = derived.memory
+        cells = [*derived.cells, self._facts_cell(view, derived.truncated)]
+        return [*cells, apply_cell(context.outcome, view.wall)] if context.outcome else cells
+
+    async def adopt(self, known: Mapping[str, tuple[str, ...]]) -> None:
+        """Take over the baselines that peers remember of this node, by WWID, after it lost its own."""
+        before = await self._known_baselines()
+        grown = {wwid: adopt(before.get(wwid, Baseline()), identities) for wwid, identities in known.items()}
+        await self._remember(before, {**before, **grown})
+
+    async def _ask(self) -> tuple[Topology | None, Mapping[str, Seen], Mapping[str, int], str]:
+        """Maps, visible paths, rounded sizes, and the error's code if the daemon could not be asked."""
+        self.facts = await read_facts(self._client, self.facts)
+        try:
+            topology = parse(await self._client.ask("show maps json"))
+            seen = parse_paths(await self._client.ask(PATHS_COMMAND))
+            sizes = parse_sizes(await self._client.ask(SIZES_COMMAND))
+        except MultipathdError as error:
+            self.facts = daemon_down(error)
+            return None, {}, {}, error.code
+        if not topology.maps and not topology.complete:
+            self.facts = DaemonFacts("garbage", self.facts.pid, self.facts.doing, self.facts.version)
+        return topology, seen, sizes, ""
+
+    def _exact(self, topology: Topology | None, rounded: Mapping[str, int]) -> dict[str, int]:
+        """Sizes from the kernel where it has the map, else as the daemon rounds them."""
+        sizes = dict(rounded)
+        for found in topology.maps if topology else ():
+            exact = self._devices.map_size(found.sysfs, found.uuid)
+            if exact is not None:
+                sizes[found.uuid] = exact
+        return sizes
+
+    def _facts_cell(self, view: View, truncated: int) -> Cell:
+        notes = [*self._notes()] if self.facts.state != "running" else []
+        if view.topology is not None and view.topology.issues:
+            notes.append(f"multipathd's answer: {clean(view.topology.issues[0])}")
+        if truncated:
+            notes.append(f"{truncated} maps are not reported")
+        visible = [_visible(found) for wwid, found in sorted(view.seen.items()) if not found.assembled and wwid not in view.model.luns]
+        if len(visible) > MAX_VISIBLE:
+            notes.append(f"{len(visible) - MAX_VISIBLE} more LUNs are visible")
+        return facts_cell(self.facts, tuple(notes), visible[:MAX_VISIBLE], view.wall)
+
+    async def _known_baselines(self) -> dict[str, Baseline]:
+        if self._baselines is None:
+            stored = await self._records.load(BASELINES)
+            self._baselines = {wwid: decode(data) for wwid, data in stored.items()}
+        return self._baselines
+
+    async def _remember(self, before: Mapping[str, Baseline], after: dict[str, Baseline]) -> None:
+        """Keep what changed; durable before it is shown, so no restart forgets a path that was announced as expected."""
+        changed = {wwid: encode(baseline) for wwid, baseline in after.items() if before.get(wwid) != baseline}
+        if changed:
+            await self._records.change(BASELINES, changed)
+        self._baselines = after
+
+
+def _accepted(baselines: Mapping[str, Baseline], acceptances: Mapping[str, Acceptance], now: float) -> dict[str, Baseline]:
+    result = dict(baselines)
+    for wwid, acceptance in acceptances.items():
+        result[wwid] = accept(result.get(wwid, Baseline()), acceptance, now)
+    return result
+
+
+def _visible(found: Seen) -> dict[str, Any]:
+    return {
+        "wwid": clean(found.wwid),
+        "vendor": clean(found.vendor),
+        "product": clean(found.product),
+        "size_bytes": found.size_bytes,
+        "paths": len(found.hcil),
+    }

@@ -1,0 +1,117 @@
+"""Whether a LUN's map may lose its place in the allow-list: what on this host stands on it.
+
+Anything that holds the map holds it back: a device-mapper device above it (a partition, a logical volume, an encrypted volume), a mount or
+swap area on it or on anything above it, a line in fstab that names it, an open count. A map that is not there holds nothing.
+"""
+
+import asyncio
+import contextlib
+import re
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+from apply.sysfs import Sysfs
+
+PROBE_SECONDS = 5.0
+_FSTAB_ESCAPE = re.compile(r"\\([0-7]{3})")
+_BY = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
+
+
+class InUse(Protocol):
+    """The guard before pruning."""
+
+    async def reason(self, wwid: str) -> str:
+        """What uses the LUN on this host, in a few words; empty if nothing does."""
+
+
+class NothingInUse:
+    """The guard of a simulated host, whose maps are no block devices."""
+
+    async def reason(self, wwid: str) -> str:
+        return ""
+
+
+class HostInUse:
+    """The guard of a real host. `root` is where /sys, /proc, /dev and /etc are found."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._sysfs = Sysfs(root / "sys")
+        self._root = root
+
+    async def reason(self, wwid: str) -> str:
+        device = self._sysfs.find_map(wwid)
+        if device is None:
+            return ""
+        holders = sorted(path.name for path in _listing(device / "holders"))
+        if holders:
+            return f"held by {', '.join(_title(self._sysfs.root / 'block' / name) for name in holders[:4])}"
+        number = _read(device / "dev")
+        return self._mounted(number, device.name) or await self._open_count(wwid)
+
+    def _mounted(self, number: str, name: str) -> str:
+        for line in _read(self._root / "proc" / "self" / "mountinfo").splitlines():
+            fields = line.split()
+            if len(fields) > 4 and fields[2] == number:
+                return f"mounted on {fields[4]}"
+        for line in _read(self._root / "proc" / "swaps").splitlines()[1:]:
+            if self._node(line.split()[0]) == name:
+                return "used as swap"
+        for line in _read(self._root / "etc" / "fstab").splitlines():
+            fields = line.split()
+            if fields and not fields[0].startswith("#") and self._node(_device_of(fields[0])) == name:
+                return f"named in fstab for {fields[1] if len(fields) > 1 else fields[0]}"
+        return ""
+
+    def _node(self, device: str) -> str:
+        """The kernel name of a device node, through its links."""
+        if not device.startswith("/dev/"):
+            return ""
+        with contextlib.suppress(OSError, RuntimeError):
+            return (self._root / device.lstrip("/")).resolve(strict=True).name
+        return ""
+
+    async def _open_count(self, wwid: str) -> str:
+        """A process that merely opened the map (a virtual machine) shows in the open count alone, which only dmsetup tells."""
+        program = shutil.which("dmsetup")
+        if program is None or self._root != Path("/"):
+            return ""
+        process = await asyncio.create_subprocess_exec(
+            program, "info", "-c", "--noheadings", "-o", "open", "-u", f"mpath-{wwid}",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                output, _ = await process.communicate()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            return "dmsetup does not answer"
+        count = output.strip()
+        return f"open {count.decode()} times" if count.isdigit() and int(count) else ""
+
+
+def _device_of(spec: str) -> str:
+    """The device path behind an fstab entry (fstab(5): tags, and blanks as octal escapes)."""
+    text = _FSTAB_ESCAPE.sub(lambda found: chr(int(found[1], 8)), spec)
+    tag, equals, value = text.partition("=")
+    return f"/dev/disk/{_BY[tag]}/{value.strip(chr(34))}" if equals and tag in _BY else text
+
+
+def _title(device: Path) -> str:
+    return _read(device / "dm" / "name") or device.name
+
+
+def _listing(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,137 @@
+"""What has to be done on this host, decided from what is wanted, what is there, and what is known to be ours.
+
+Pure. Two rules stand above the rest: what we did not write is not touched, and as long as this node may be ignorant of something
+(`may_remove` is False) nothing that works is taken away: no line, no file, no LUN's block or name inside a file.
+"""
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from apply.confsyntax import multipaths, parse
+from apply.dropins import NAMES, is_managed
+from apply.journal import Remembered
+from apply.render import MAIN, Rendered, RenderedFile, body
+from apply.wwids import AllowList
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The configuration that this host should have.
+
+    `digest` names it. `may_remove`: this node knows all that its last successful apply knew, and nothing is being joined or resynced.
+    `prune_blocked` are WWIDs with an open conflict. `empty`: nothing is configured at all, so everything of ours goes.
+    `needed`: something is expected on this node; if not, an absent package is no fault.
+    """
+
+    digest: str
+    rendered: Rendered
+    allow_list: frozenset[str]
+    may_remove: bool = False
+    prune_blocked: frozenset[str] = frozenset()
+    empty: bool = False
+    needed: bool = True
+
+
+class Hold(enum.StrEnum):
+    """Why a plan may not run."""
+
+    NOTHING = ""
+    FOREIGN = "foreign"  # a file of our name is not what we wrote
+    IGNORANT = "ignorant"  # it would take something away while this node may lack knowledge
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps, by what they touch.
+
+    `differs`: a file to install says something else to multipathd, not only in its header. `prune` are lines of ours that are no longer
+    wanted, before the guards; `conflicted` those that an open conflict keeps.
+    """
+
+    install: Mapping[str, RenderedFile]
+    differs: bool
+    remove: tuple[str, ...]
+    append: tuple[str, ...]
+    prune: tuple[str, ...]
+    conflicted: tuple[str, ...]
+    foreign: tuple[str, ...]
+    hold: Hold
+
+    @property
+    def touches(self) -> bool:
+        """Whether any file or line is to be written, pruning aside."""
+        return bool(self.install or self.remove or self.append)
+
+    @property
+    def loads(self) -> bool:
+        """Whether multipathd has to read its files again after it."""
+        return bool(self.differs or self.remove or self.append)
+
+
+def make_plan(desired: Desired, files: Mapping[str, bytes], allowed: AllowList, remembered: Remembered) -> Plan:
+    """Compare what is wanted with what is there."""
+    install = {name: file for name, file in sorted(desired.rendered.files.items()) if files.get(name) != file.content}
+    remove = tuple(name for name in NAMES if name in files and name not in desired.rendered.files)
+    unwanted = remembered.owned.keys() - desired.allow_list
+    foreign = tuple(
+        name for name in (*install, *remove) if name in files and not is_managed(files[name], remembered.known_hashes(name))
+    )
+    takes_away = bool(remove) or _takes_away(files.get(MAIN), desired.rendered.files.get(MAIN)) or bool(desired.empty and unwanted)
+    ignorant = Hold.IGNORANT if takes_away and not desired.may_remove else Hold.NOTHING
+    return Plan(
+        install,
+        any(name not in files or body(files[name]) != body(file.content) for name, file in install.items()),
+        remove,
+        tuple(sorted(desired.allow_list - allowed.active)),
+        tuple(sorted(unwanted - desired.prune_blocked)) if desired.may_remove else (),
+        tuple(sorted(unwanted & desired.prune_blocked)) if desired.may_remove else (),
+        foreign,
+        Hold.FOREIGN if foreign else ignorant,
+    )
+
+
+def _takes_away(present: bytes | None, wanted: RenderedFile | None) -> bool:
+    """Whether the new main file lacks a LUN, the name of a LUN, or a setting that the present one has; another value is no loss."""
+    if present is None or wanted is None:
+        return False
+    before, after = present.decode("utf-8", "replace"), wanted.content.decode("utf-8", "replace")
+    if _wwid_lines(before) - _wwid_lines(after):
+        return True
+    old, new = parse(before), parse(after)
+    names = multipaths(new)
+    unnamed = (wwid for wwid, values in multipaths(old).items() if "alias" in values and "alias" not in names.get(wwid, {}))
+    return bool(old.merged("defaults").keys() - new.merged("defaults").keys()) or any(unnamed)
+
+
+def listens_to_fabric(main: bytes | None) -> bool:
+    """Whether a main file has multipathd listen to notifications of the fabric (`marginal_pathgroups fpin`): decided at its start only."""
+    return main is not None and parse(main.decode("utf-8", "replace")).merged("defaults").get("marginal_pathgroups") == "fpin"
+
+
+def _wwid_lines(text: str) -> set[str]:
+    """Every mention of a LUN, in a block of its own or in the exceptions from the blacklist."""
+    return {line.strip() for line in text.splitlines() if line.strip().startswith("wwid")}
+
+
+def wanted_names(desired: Desired) -> dict[str, str]:
+    """WWID to the name that its map should have: its alias, or else the WWID itself."""
+    main = desired.rendered.files.get(MAIN)
+    blocks = multipaths(parse(main.content.decode())) if main else {}
+    return {wwid: blocks.get(wwid, {}).get("alias", wwid) for wwid in desired.allow_list}
+
+
+def names_to_free(names: Mapping[str, str], live: Mapping[str, str]) -> frozenset[str]:
+    """The managed LUNs whose present name another LUN is to take: multipathd refuses a name in use, so they get a neutral one first.
+
+    `names` are the wanted and `live` the present ones, both by WWID.
+    """
+    holder = {name: wwid for wwid, name in live.items()}
+    takers = ((wwid, holder[name]) for wwid, name in names.items() if name in holder and wwid in live)
+    return frozenset(other for wwid, other in takers if other != wwid and other in names and live[other] != other)
+
+
+def sorted_names(names: Iterable[str], limit: int = 5) -> str:
+    """A few of the names for a message, and how many more there are."""
+    found = sorted(names)
+    return ", ".join(found[:limit]) + (f" and {len(found) - limit} more" if len(found) > limit else "")

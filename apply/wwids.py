@@ -1,0 +1,204 @@
+"""multipathd's allow-list file: read, append, disable; always in place and under the tools' own lock.
+
+A line is `/WWID/` from column 0; anything after the second slash is ignored, and `multipath -w` disables a line by turning its first slash
+into `#`. The tools append at any time and take an fcntl write lock, for which they wait up to 30 s; a file renamed over the old one would
+lose what a waiting process appends to it. So this module never renames. Format and lock: libmultipath/wwids.c and file.c.
+"""
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from store.errors import UnavailableError
+
+HEADER = (
+    b"# Multipath wwids, Version : 1.0\n"
+    b"# NOTE: This file is automatically maintained by multipath and multipathd.\n"
+    b"# You should not need to edit this file in normal circumstances.\n"
+    b"#\n"
+    b"# Valid WWIDs:\n"
+)
+LOCK_SECONDS = 30.0
+"""How long to wait for the lock, as the tools do."""
+_POLL_SECONDS = 0.02
+_FLOCK = struct.Struct("hhqqi0q")
+"""struct flock, for a lock of the open file description: it excludes the tools' own lock like any other, and does not vanish when some
+other part of this process closes the same file, as a plain fcntl lock does."""
+
+Result = TypeVar("Result")
+
+
+class WwidsError(UnavailableError):
+    """The allow-list cannot be read, locked or written."""
+
+
+class WwidsChanged(Exception):
+    """The file is no longer what the caller had read; nothing was written."""
+
+
+@dataclass(frozen=True)
+class AllowList:
+    """One reading of the file; `content` is its bytes, empty if it is absent."""
+
+    content: bytes
+
+    @property
+    def active(self) -> frozenset[str]:
+        """The WWIDs that are allowed now."""
+        return frozenset(wwid for _, wwid in _lines(self.content))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes, in hex."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def appendix(self, wwids: Collection[str]) -> bytes:
+        """The exact bytes that allow `wwids`, to be appended to this content; those that are allowed already are left out."""
+        missing = sorted(set(wwids) - self.active)
+        if not missing:
+            return b""
+        start = HEADER if not self.content else b"" if self.content.endswith(b"\n") else b"\n"
+        return start + b"".join(b"/%s/\n" % wwid.encode() for wwid in missing)
+
+
+def _lines(content: bytes) -> Iterator[tuple[int, str]]:
+    """Offset and WWID of each active line. Bytes that are no UTF-8 stay distinguishable, so they never equal a managed WWID."""
+    offset = 0
+    for line in content.split(b"\n"):
+        wwid, slash, _ = line[1:].partition(b"/")
+        if line.startswith(b"/") and slash and wwid:
+            yield offset, wwid.decode("utf-8", "surrogateescape")
+        offset += len(line) + 1
+
+
+def read(path: Path) -> AllowList:
+    """The file as it is now; an absent one allows nothing."""
+    try:
+        return AllowList(path.read_bytes())
+    except FileNotFoundError:
+        return AllowList(b"")
+    except OSError as error:
+        raise _typed(path, error) from error
+
+
+async def append(path: Path, before: AllowList, wwids: Collection[str], *, wait: float = LOCK_SECONDS) -> bytes:
+    """Append the lines that allow `wwids` to the file that `before` was read from; returns the bytes appended, durable.
+
+    Raises WwidsChanged if somebody else wrote since: the caller reads again and decides anew whose line is whose. A file that is absent is
+    created with the tools' header and mode 0600. Raises WwidsError.
+    """
+    addition = before.appendix(wwids)
+    if addition:
+        await asyncio.to_thread(_locked, path, wait, lambda fd: _append(fd, before, addition))
+    return addition
+
+
+async def disable(path: Path, wwids: Collection[str], *, wait: float = LOCK_SECONDS) -> frozenset[str]:
+    """Disable the first active line of each of `wwids` and return those that had one; durable before it returns. Raises WwidsError.
+
+    Only the first: a second line for the same WWID was written by somebody who wants it allowed whatever we do.
+    """
+    if not wwids or not path.exists():
+        return frozenset()
+    return await asyncio.to_thread(_locked, path, wait, lambda fd: _disable(fd, wwids))
+
+
+def _append(fd: int, before: AllowList, addition: bytes) -> None:
+    if _content(fd) != before.content:
+        raise WwidsChanged
+    _write(fd, addition, len(before.content))
+    os.fsync(fd)
+
+
+def _disable(fd: int, wwids: Collection[str]) -> frozenset[str]:
+    first: dict[str, int] = {}
+    for offset, wwid in _lines(_content(fd)):
+        if wwid in wwids:
+            first.setdefault(wwid, offset)
+    for offset in first.values():
+        _write(fd, b"#", offset)
+    os.fsync(fd)
+    return frozenset(first)
+
+
+def _content(fd: int) -> bytes:
+    parts = []
+    offset = 0
+    while part := os.pread(fd, 1 << 20, offset):
+        parts.append(part)
+        offset += len(part)
+    return b"".join(parts)
+
+
+def _write(fd: int, data: bytes, offset: int) -> None:
+    while data:
+        written = os.pwrite(fd, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def _locked(path: Path, wait: float, work: Callable[[int], Result]) -> Result:
+    """Run `work` on the open file under the write lock. Runs in a thread, for waiting may take long."""
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = not path.exists()
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _typed(path, error) from error
+    try:
+        with _lock(path, fd, wait):
+            result = work(fd)
+        if fresh:
+            _sync_dir(path.parent)
+        return result
+    except OSError as error:
+        raise _typed(path, error) from error
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _lock(path: Path, fd: int, wait: float) -> Iterator[None]:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+            break
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+        if time.monotonic() >= deadline:
+            raise WwidsError(
+                f"{path}: another process holds the lock for more than {wait:g} s",
+                code="write-failed",
+                hint=f"fuser -v {path} names it; a stuck `multipath` is the usual cause",
+            )
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+
+
+def _sync_dir(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _typed(path: Path, error: OSError) -> WwidsError:
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return WwidsError(
+            f"{path}: {error.strerror}", code="wwids-readonly", hint="make the file and its directory writable for the agent (root)"
+        )
+    return WwidsError(f"{path}: {error.strerror}", code="write-failed", hint="check the disk and the file's type")
