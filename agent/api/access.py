@@ -1,0 +1,71 @@
+"""Who is on the other end of the local socket, and who may write.
+
+The kernel says who connected (`SO_PEERCRED`, `SO_PEERGROUPS`, unix(7)); the socket's mode and group already decided who may connect at all,
+which is who may read. Writes are for root, for the agent's own user, and for members of the admin group.
+"""
+
+import grp
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from store.errors import PathmeshError
+
+_SO_PEERGROUPS = 59
+_CREDENTIALS = struct.Struct("3i")
+_GROUPS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The process that connected."""
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
+
+
+def client_of(connection: socket.socket) -> Client:
+    """Ask the kernel who connected."""
+    pid, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    groups = frozenset({gid})
+    try:
+        packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_MAX)
+        groups |= frozenset(struct.unpack(f"{len(packed) // 4}I", packed))
+    except OSError:
+        pass  # an old kernel: the primary group alone
+    return Client(pid, uid, groups)
+
+
+class LocalProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which also remembers who connected."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "client": client_of(transport.get_extra_info("socket"))}
+
+
+def group_id(name: str) -> int | None:
+    """The id of a system group; None if there is none of this name."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def require_writer(request: Request, admin_group: str) -> Client:
+    """The client, if it may write; PathmeshError `forbidden` (403) if not."""
+    client: Client = request.state.client
+    if client.uid in (0, os.geteuid()):
+        return client
+    admins = group_id(admin_group)
+    if admins is not None and admins in client.groups:
+        return client
+    raise PathmeshError(
+        f"uid {client.uid} may read but not write here", code="forbidden", hint=f"writes are for root and members of the group {admin_group}"
+    )

@@ -1,0 +1,92 @@
+"""The application: the table of operations as routes, access checked in one place, the OpenAPI document made from the same table."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agent import __version__
+from agent.api import cluster, config
+from agent.api.access import require_writer
+from agent.api.errors import http_error, pathmesh_error
+from agent.api.responses import json_response
+from agent.api.routes import Access, Operation
+from agent.node import Node
+from store.errors import PathmeshError
+
+OPERATIONS: tuple[Operation, ...] = (*cluster.OPERATIONS, *config.OPERATIONS)
+
+_log = structlog.get_logger("api")
+
+
+def make_app(node: Node) -> Starlette:
+    """The application of one node."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    routes = [Route(path, _endpoint(node, operations), methods=list(operations)) for path, operations in by_path.items()]
+    document = openapi()
+
+    async def serve_openapi(_: Request) -> Response:
+        return json_response(document)
+
+    routes.append(Route("/v1/openapi.json", serve_openapi, methods=["GET"]))
+    return Starlette(routes=routes, exception_handlers={PathmeshError: pathmesh_error, HTTPException: http_error})
+
+
+def _endpoint(node: Node, operations: dict[str, Operation]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        operation = operations["GET" if request.method == "HEAD" else request.method]
+        if operation.access is Access.WRITE:
+            client = require_writer(request, node.settings.api.admin_group)
+            _log.info("write", method=operation.method, path=request.url.path, uid=client.uid, pid=client.pid)
+        return await operation.handler(node, request)
+
+    return endpoint
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the table."""
+    bodies = [o.body for o in OPERATIONS if o.body is not None]
+    _, components = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        path = operation.path.replace(":path}", "}")
+        paths.setdefault(path, {})[operation.method.lower()] = _describe(operation, path)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Pathmesh", "version": __version__, "description": "The local API of one node, on its unix socket."},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _describe(operation: Operation, path: str) -> dict[str, Any]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    parameters: list[dict[str, Any]] = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
+    if operation.digest:
+        parameters.append({"name": "If-Match", "in": "header", "required": True, "schema": {"type": "string"}})
+    if operation.access is Access.WRITE:
+        parameters.append({"name": "dry_run", "in": "query", "schema": {"type": "boolean"}})
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "done"},
+            "default": {"description": "a problem document", "content": {"application/problem+json": {}}},
+        },
+    }
+    content: dict[str, Any] = {}
+    if operation.body is not None:
+        content["application/json"] = {"schema": {"$ref": f"#/components/schemas/{operation.body.__name__}"}}
+    if operation.text and operation.method != "GET":
+        content["text/plain"] = {"schema": {"type": "string"}}
+    if content:
+        described["requestBody"] = {"content": content}
+    return described

@@ -1,0 +1,319 @@
+"""Operations on what the cluster is and how it fares: status, matrix, members, nodes, apply, traces."""
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agent.api.requests import body_as, flag, whole
+from agent.api.responses import etag, json_response
+from agent.api.routes import Access, Operation
+from agent.node import Node
+from agent.picture import KINDS
+from agent.status import apply_json, lun_json, node_json, node_names, status_document
+from agent.writes import problem_json
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP
+from store.document import STORAGE_PREFIX
+from store.errors import UnavailableError, UsageError
+from store.limits import limit
+from store.matrix import CellState
+
+
+class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A join token to be made."""
+
+    role: str = "editor"
+    uses: int = 1
+    ttl_seconds: int = 3600
+
+
+class AcceptBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Take the paths seen now as the expected ones: on these nodes, or on all that report the LUN."""
+
+    nodes: list[str] | None = None
+    reason: Annotated[str, Meta(max_length=4096)] = ""
+    expires_seconds: Annotated[int, Meta(ge=1, le=10 * 365 * 86400)] | None = None
+
+
+async def get_status(node: Node, _: Request) -> Response:
+    return json_response(status_document(node))
+
+
+# -- the matrix -------------------------------------------------------------------------------------------------------
+
+
+async def get_matrix(node: Node, request: Request) -> Response:
+    """Rows are encoded once for as long as they do not change; the entity tag is the version, so an unchanged matrix costs no body."""
+    picture, query = node.picture, request.query_params
+    version = f"{node.runner.engine.identity.epoch}.{picture.version}"
+    tag = f'"{version}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"etag": tag})
+    keys = picture.row_keys()
+    filters = {name: query[name] for name in ("kind", "state", "node", "resource") if name in query}
+    if filters:
+        keys = _filtered(node, keys, filters)
+    following = None
+    if "limit" in query or "cursor" in query:
+        keys, following = _page(keys, whole(request, "limit", 1000, limit("luns_per_node")), query.get("cursor"))
+    reporters = {
+        name: {"state": reporter.value, "age_seconds": picture.age_seconds(name)} for name, reporter in picture.reporters().items()
+    }
+    head = msgspec.json.encode({"version": version, "kinds": list(KINDS), "next": following, "reporters": reporters})
+    body = b"".join((head[:-1], b',"resources":[', b",".join(picture.encoded_rows(keys)), b"]}"))
+    return Response(body, 200, {"etag": tag}, "application/json")
+
+
+def _filtered(node: Node, keys: list[tuple[str, str]], filters: dict[str, str]) -> list[tuple[str, str]]:
+    if (kind := filters.get("kind")) is not None:
+        if kind not in KINDS:
+            raise UsageError(f"kind {kind[:40]!r}: expected one of {', '.join(KINDS)}", code="malformed")
+        keys = [key for key in keys if key[0] == kind]
+    if (resource := filters.get("resource")) is not None:
+        keys = [key for key in keys if key[1] == _resource(node, resource)]
+    name, state = filters.get("node"), filters.get("state")
+    if name is not None or state is not None:
+        rows = {kind: node.picture.rows(kind) for kind in KINDS}
+        keys = [key for key in keys if _row_fits(rows[key[0]][key[1]], name, state)]
+    return keys
+
+
+def _resource(node: Node, text: str) -> str:
+    """A resource by its id, or a LUN by its alias."""
+    for wwid, lun in node.picture.config.model.luns.items():
+        if lun.alias == text:
+            return wwid
+    return text
+
+
+def _row_fits(row: Any, name: str | None, state: str | None) -> bool:
+    if name is not None and name not in row.nodes:
+        return False
+    if state is None:
+        return True
+    if name is not None:
+        return bool(row.nodes[name].state.value == state)
+    return row.state.value == state or any(shown.state.value == state for shown in row.nodes.values())
+
+
+def _page(keys: list[tuple[str, str]], most: int, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
+    """One page: the cursor names the last row of the page before, so rows that come or go between pages shift nothing."""
+    start = 0
+    if cursor is not None:
+        try:
+            kind, _, name = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
+        except (binascii.Error, ValueError):
+            raise UsageError(f"cursor: {cursor[:60]!r} is none of ours", code="malformed") from None
+        start = sum(1 for key in keys if (KINDS.index(key[0]), key[1]) <= (KINDS.index(kind) if kind in KINDS else 0, name))
+    page = keys[start : start + most]
+    more = start + most < len(keys)
+    return page, base64.urlsafe_b64encode(" ".join(page[-1]).encode()).decode() if more else None
+
+
+# -- LUNs -------------------------------------------------------------------------------------------------------------
+
+
+async def get_scan(node: Node, _: Request) -> Response:
+    """LUNs that some node sees and that are not allow-listed."""
+    allowed = {wwid for wwid, lun in node.picture.config.model.luns.items() if lun.enabled}
+    luns: dict[str, dict[str, Any]] = {}
+    for name in node_names(node):
+        for seen in node.picture.node_facts(name).get("visible", ()):
+            if (wwid := seen["wwid"]) not in allowed:
+                lun = luns.setdefault(wwid, {"wwid": wwid, "vendor": None, "product": None, "size_bytes": None, "nodes": {}})
+                for field in ("vendor", "product", "size_bytes"):
+                    lun[field] = lun[field] or seen.get(field)
+                lun["nodes"][name] = {"paths": seen.get("paths", 0)}
+    return json_response({"luns": [luns[wwid] for wwid in sorted(luns)]})
+
+
+async def get_lun(node: Node, request: Request) -> Response:
+    wwid = _resource(node, request.path_params["wwid"])
+    row = node.picture.rows(MULTIPATH_MAP).get(wwid)
+    if row is None:
+        raise UsageError(f"LUN {wwid}: nobody sees it and it is not allow-listed", code="not-found")
+    return json_response(lun_json(node, row))
+
+
+async def post_accept(node: Node, request: Request) -> Response:
+    body = await body_as(request, AcceptBody)
+    wwid = _resource(node, request.path_params["wwid"])
+    accepted, dot = await node.host.accept(
+        wwid, body.nodes, reason=body.reason, expires_seconds=body.expires_seconds, picture=node.picture, writer=node.writer
+    )
+    return json_response({"accepted": [{"node": n, "paths": list(paths)} for n, paths in accepted.items()], "edit": str(dot)})
+
+
+# -- members and nodes ------------------------------------------------------------------------------------------------
+
+
+async def get_members(node: Node, _: Request) -> Response:
+    return json_response({"members": node.members.describe()})
+
+
+async def get_tokens(node: Node, _: Request) -> Response:
+    return json_response({"tokens": await node.members.list_tokens()})
+
+
+async def post_token(node: Node, request: Request) -> Response:
+    body = await body_as(request, TokenBody)
+    return json_response(await node.members.create_token(body.role, body.uses, body.ttl_seconds))
+
+
+async def delete_token(node: Node, request: Request) -> Response:
+    await node.members.revoke_token(request.path_params["id"])
+    return json_response({"revoked": request.path_params["id"]})
+
+
+async def delete_member(node: Node, request: Request) -> Response:
+    """Retiring and evicting are one act here: the edit takes effect on every connected node as soon as it arrives."""
+    name = request.path_params["name"]
+    flag(request, "evict")
+    await node.members.retire(name)
+    return json_response({"retired": name})
+
+
+async def get_nodes(node: Node, _: Request) -> Response:
+    return json_response({"nodes": [node_json(node, name) for name in node_names(node)]})
+
+
+async def get_node(node: Node, request: Request) -> Response:
+    return json_response(node_json(node, _node_name(node, request)))
+
+
+async def get_node_maps(node: Node, request: Request) -> Response:
+    name = _node_name(node, request)
+    maps = []
+    for wwid, cell in sorted(node.picture.cells_of(name, MULTIPATH_MAP).items()):
+        detail, devices = cell.detail, cell.measures.get("devs", {})
+        groups: dict[int, list[dict[str, Any]]] = {}
+        for path in detail.get("path_list", ()):
+            groups.setdefault(path.get("group", 0), []).append({"dev": devices.get(path.get("id")), **path})
+        maps.append(
+            {
+                "wwid": wwid,
+                "state": cell.state,
+                "reasons": list(cell.reasons),
+                **{key: detail.get(key) for key in ("alias", "vendor", "product", "size_bytes", "redundancy", "queueing", "paths", "missing_paths")},
+                "device": cell.measures.get("sysfs"),
+                "path_groups": [{"group": number, "paths": paths} for number, paths in sorted(groups.items())],
+            }
+        )
+    reporter = node.picture.reporters()[name]
+    return json_response({"node": name, "reporter": reporter.value, "age_seconds": node.picture.age_seconds(name), "maps": maps})
+
+
+def _node_name(node: Node, request: Request) -> str:
+    name: str = request.path_params["name"]
+    if name not in node_names(node):
+        raise UsageError(f"no node named {name[:80]!r}", code="not-found", hint="see `pathmesh node ls`")
+    return name
+
+
+# -- storages, apply, the rest ----------------------------------------------------------------------------------------
+
+
+async def get_storages(node: Node, _: Request) -> Response:
+    config = node.picture.config
+    rows = node.picture.rows(MULTIPATH_MAP)
+    storages = []
+    for name, storage in sorted(config.model.storages.items()):
+        luns = sorted(w for w, e in config.expected.items() if any(name in (c.storage, c.via) for c in e.consumers))
+        problems = [problem_json(p) for p in config.problems if p.key == STORAGE_PREFIX + name]
+        storages.append(
+            {
+                "id": name,
+                "type": storage.type,
+                "enabled": storage.enabled,
+                "nodes": sorted(storage.nodes) if storage.nodes is not None else None,
+                "base": ":".join(storage.base) if storage.base else None,
+                "luns": [{"wwid": w, "state": rows[w].state.value if w in rows else "unknown"} for w in luns],
+                "problems": problems,
+            }
+        )
+    return json_response({"digest": config.digest, "storages": storages})
+
+
+async def get_render(node: Node, request: Request) -> Response:
+    rendered = await node.host.render(node.picture)
+    wanted = request.query_params.get("node", node.birth.name)
+    if wanted != node.birth.name:
+        raise UsageError("a node renders for its own multipath-tools only", code="other-node", hint=f"ask on {wanted[:63]}: pathmesh render")
+    return json_response(rendered)
+
+
+async def get_apply(node: Node, _: Request) -> Response:
+    return json_response({"apply": apply_json(node.picture.cell(node.birth.name, MULTIPATH_APPLY, "config"))})
+
+
+async def post_apply(node: Node, _: Request) -> Response:
+    await node.host.apply_now()
+    return json_response({"apply": apply_json(node.picture.cell(node.birth.name, MULTIPATH_APPLY, "config"))})
+
+
+async def get_dump(node: Node, _: Request) -> Response:
+    config = node.picture.config
+    return json_response(
+        {
+            "status": status_document(node),
+            "config": config.text,
+            "overrides": config.overrides,
+            "acks": {key: dict(options) for key, (_, options) in config.acks.items()},
+            "members": node.members.describe(),
+            "conflicts": list(config.conflicts),
+            "clock": {actor.hex(): counter for actor, counter in sorted(node.runner.engine.replica.fold.clock.items())},
+            "state_hash": node.runner.engine.replica.fold.state_hash.hex(),
+            "counters": dict(sorted(node.runner.engine.counters.items())),
+        }
+    )
+
+
+async def get_trace(node: Node, request: Request) -> Response:
+    """When edits were committed and health was taken here: CLOCK_MONOTONIC nanoseconds, for measuring how fast changes spread on one host."""
+    after = int(request.query_params.get("after", "0") or 0) if request.query_params.get("after", "0").isdigit() else 0
+    entries = [t for t in node.runner.traces if t.cursor > after]
+    return json_response({"entries": [{"cursor": t.cursor, "what": t.what, "name": t.name, "monotonic_ns": t.monotonic_ns} for t in entries]})
+
+
+async def get_healthz(_: Node, __: Request) -> Response:
+    return json_response({"ok": True})
+
+
+async def get_readyz(node: Node, _: Request) -> Response:
+    """Ready: this node knows its own membership, so what it answers is the cluster's word and not an empty page."""
+    engine = node.runner.engine
+    if engine.name_taken:
+        raise UnavailableError("another node holds this node's name", code="name-taken", hint="retire one of the two")
+    if engine.member is None:
+        raise UnavailableError("joining: the cluster's configuration is not here yet", code="joining", hint="try again shortly")
+    return json_response({"ready": True, "node": node.birth.name, "cells": [state.value for state in CellState]}, etag(node.picture.config.digest))
+
+
+W = Access.WRITE
+OPERATIONS = (
+    Operation("GET", "/v1/status", get_status, "The status of the cluster"),
+    Operation("GET", "/v1/matrix", get_matrix, "Every resource on every node"),
+    Operation("GET", "/v1/luns/scan", get_scan, "LUNs that are seen and not allow-listed"),
+    Operation("GET", "/v1/luns/{wwid}", get_lun, "One LUN, by WWID or alias"),
+    Operation("POST", "/v1/luns/{wwid}/accept", post_accept, "Expect the paths that are there now", W, AcceptBody),
+    Operation("GET", "/v1/members", get_members, "The members"),
+    Operation("GET", "/v1/members/tokens", get_tokens, "The join tokens of this node"),
+    Operation("POST", "/v1/members/tokens", post_token, "Make a join token", W, TokenBody),
+    Operation("DELETE", "/v1/members/tokens/{id}", delete_token, "Revoke a join token", W),
+    Operation("DELETE", "/v1/members/{name}", delete_member, "Retire a member for good", W),
+    Operation("GET", "/v1/nodes", get_nodes, "The nodes and how they fare"),
+    Operation("GET", "/v1/nodes/{name}", get_node, "One node"),
+    Operation("GET", "/v1/nodes/{name}/maps", get_node_maps, "A node's maps, path groups and paths"),
+    Operation("GET", "/v1/storages", get_storages, "Storages, what they stand on and how that fares"),
+    Operation("GET", "/v1/render", get_render, "What this node would write, and the difference"),
+    Operation("GET", "/v1/apply", get_apply, "This node's apply state"),
+    Operation("POST", "/v1/apply", post_apply, "Apply again now", W),
+    Operation("GET", "/v1/dump", get_dump, "Everything, for scripts and support"),
+    Operation("GET", "/v1/trace", get_trace, "When changes arrived here"),
+    Operation("GET", "/healthz", get_healthz, "Whether the agent answers"),
+    Operation("GET", "/readyz", get_readyz, "Whether the agent has the cluster's state"),
+)

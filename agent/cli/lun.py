@@ -1,0 +1,286 @@
+"""`pathmesh lun`: the allow-list, the options of each LUN, and what the nodes see of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from agent.cli.base import Group
+from agent.cli.client import quoted
+from agent.cli.errors import ApiError
+from agent.cli.output import CELL_SEVERITY, Cell, Painted, age_text, aligned, severity, size_text, text_of
+from agent.cli.session import Session
+from agent.cli.status import paths_text
+from agent.cli.writes import (
+    EDITS,
+    WWIDS,
+    Duration,
+    Write,
+    assignments,
+    check_digest,
+    digest_for,
+    option_name,
+    report,
+    section_path,
+    write_options,
+)
+from store.errors import PathmeshError
+
+LUNS = "/v1/luns"
+
+
+@click.group(cls=Group)
+def lun() -> None:
+    """Manage the allow-listed LUNs and their options."""
+
+
+@lun.command("ls")
+@click.pass_obj
+def list_luns(session: Session) -> None:
+    """List the allow-listed LUNs with their health."""
+    body = session.get(WWIDS)
+    if session.output == "json":
+        session.json(body)
+        return
+    seen = {entry.get("wwid"): entry for entry in session.get("/v1/status").get("luns") or ()}
+    rows: list[list[Cell]] = []
+    for section in body["wwids"]:
+        options, health = section["options"], seen.get(section["wwid"], {})
+        state = str(health.get("state", "unknown"))
+        rows.append(
+            [
+                section["wwid"],
+                options.get("alias", "-"),
+                Painted("disabled", "dim") if _disabled(options) else Painted(state, state),
+                str(health.get("size_bytes") or "") if session.output == "tsv" else size_text(health.get("size_bytes")),
+                " ".join(str(health[name]).strip() for name in ("vendor", "product") if health.get(name)) or "-",
+                text_of(health.get("expected_nodes")),
+                text_of(options.get("comment")),
+            ]
+        )
+    header = ("WWID", "ALIAS", "STATE", "SIZE", "ARRAY", "EXPECTED ON", "COMMENT")
+    session.table(header, rows, empty="no LUN is allow-listed: see `pathmesh lun scan`, then `pathmesh lun add WWID`")
+
+
+@lun.command("show")
+@click.argument("wwid")
+@click.pass_obj
+def show(session: Session, wwid: str) -> None:
+    """Show the options of one LUN, named by WWID or alias, and its health on every node."""
+    health = _found(session, f"{LUNS}/{quoted(wwid)}")
+    wwid = health["wwid"] if health is not None else wwid
+    section = _found(session, section_path(WWIDS, wwid))
+    if health is None and section is None:
+        raise PathmeshError(f"LUN {wwid}: nobody sees it and it is not allow-listed", code="not-found")
+    if session.output == "json":
+        session.json({**(section or {"wwid": wwid, "options": None}), "health": health})
+        return
+    options = (section or {}).get("options") or {}
+    rows = sorted(options.items())
+    if session.output == "tsv":
+        session.table(("option", "value"), rows)
+        return
+    configured = "allow-listed" if section is not None else "not allow-listed"
+    state = str((health or {}).get("state", "unknown"))
+    session.lines([f"{session.paint(wwid, 'bold')}  {session.paint(state, state)}, {configured}"])
+    if health is not None:
+        session.lines(_facts(health))
+    if rows:
+        session.lines(["", *aligned(("OPTION", "VALUE"), rows, color=session.colors)])
+    if health is not None and health.get("nodes"):
+        session.lines(["", *_cells(session, health["nodes"])])
+
+
+@lun.command("add")
+@click.argument("wwid")
+@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
+@click.option("--alias", metavar="A", help="The name of the map, /dev/mapper/A.")
+@click.option("--set", "more", multiple=True, metavar="OPTION=VALUE", help="An option of the LUN; may be repeated.")
+@write_options
+@click.pass_obj
+def add(session: Session, wwid: str, options: tuple[str, ...], alias: str | None, more: tuple[str, ...], write: Write) -> None:
+    """Allow-list a LUN on every node.
+
+    \b
+    Examples:
+      pathmesh lun add 3624a9370e92ace0b12e941bf000cb4d5 --alias vmpool-a
+      pathmesh lun add 3624a9370e92ace0b12e941bf000cb4d5 no-path-retry=18 expected-paths=8 --reason "ticket 4711"
+    """
+    wanted = assignments(more + options)
+    if alias is not None:
+        if "alias" in wanted:
+            raise click.UsageError("the alias is given twice")
+        wanted["alias"] = alias
+    client = session.client()
+    body = write.body(wwid=wwid, options=wanted)
+    response = client.request("POST", WWIDS, query=write.flags, body=body, if_match=digest_for(client, write))
+    report(session, response.json())
+
+
+@lun.command("set")
+@click.argument("wwid")
+@click.argument("options", nargs=-1, required=True, metavar="OPTION=VALUE...")
+@write_options
+@click.pass_obj
+def set_options(session: Session, wwid: str, options: tuple[str, ...], write: Write) -> None:
+    """Set options of a LUN; those not named stay.
+
+    \b
+    Example:
+      pathmesh lun set 3624a9370e92ace0b12e941bf000cb4d5 no-path-retry=18 comment="VM pool A"
+    """
+    _change(session, wwid, write, write.body(set=assignments(options), delete=[]))
+
+
+@lun.command("unset")
+@click.argument("wwid")
+@click.argument("options", nargs=-1, required=True, metavar="OPTION...")
+@write_options
+@click.pass_obj
+def unset_options(session: Session, wwid: str, options: tuple[str, ...], write: Write) -> None:
+    """Remove options of a LUN, so that their defaults hold again."""
+    _change(session, wwid, write, write.body(set={}, delete=[option_name(name) for name in options]))
+
+
+@lun.command("rm")
+@click.argument("wwids", nargs=-1, required=True, metavar="WWID...")
+@write_options
+@click.pass_obj
+def remove(session: Session, wwids: tuple[str, ...], write: Write) -> None:
+    """Take LUNs off the allow-list, all of them in one edit or none."""
+    client = session.client()
+    body = write.body(changes=[{"key": f"wwid/{wwid}", "remove": True} for wwid in dict.fromkeys(wwids)])
+    response = client.request("POST", EDITS, query=write.flags, body=body, if_match=digest_for(client, write))
+    report(session, response.json())
+
+
+@lun.command("scan")
+@click.pass_obj
+def scan(session: Session) -> None:
+    """List the LUNs that nodes see and that are not allow-listed."""
+    body = session.get(f"{LUNS}/scan")
+    if session.output == "json":
+        session.json(body)
+        return
+    rows: list[list[Cell]] = []
+    for entry in body["luns"]:
+        nodes = entry.get("nodes") or {}
+        size = entry.get("size_bytes")
+        rows.append(
+            [
+                str(entry["wwid"]),
+                text_of(entry.get("vendor")).strip(),
+                text_of(entry.get("product")).strip(),
+                str(size or "") if session.output == "tsv" else size_text(size),
+                ", ".join(f"{name}:{(seen or {}).get('paths', '?')}" for name, seen in sorted(nodes.items())),
+            ]
+        )
+    session.table(("WWID", "VENDOR", "PRODUCT", "SIZE", "PATHS PER NODE"), rows, empty="every LUN seen is allow-listed")
+
+
+@lun.command("accept")
+@click.argument("wwid")
+@click.option("--node", "nodes", multiple=True, metavar="N", help="Only on this node; may be repeated.")
+@click.option("--expires", type=Duration(), metavar="D", help="Ask again after this time, for example 7d.")
+@write_options
+@click.pass_obj
+def accept(session: Session, wwid: str, nodes: tuple[str, ...], expires: int | None, write: Write) -> None:
+    """Take the paths that a LUN has now as the expected ones.
+
+    It is refused for a node whose state is not known now.
+
+    \b
+    Example:
+      pathmesh lun accept 3624a9370e92ace0b12e941bf000cb4d5 --node n3 --reason "switch B is gone for good"
+    """
+    client = session.client()
+    check_digest(client, write)
+    path = f"{LUNS}/{quoted(wwid)}"
+    if write.dry_run:
+        _accept_trial(session, client.get(path)["nodes"], nodes)
+        return
+    body = write.body(nodes=list(nodes) or None, expires_seconds=expires)
+    answer = client.request("POST", f"{path}/accept", body=body).json()
+    if session.output == "json":
+        session.json(answer)
+        return
+    accepted = answer.get("accepted") or ()
+    rows = [[str(entry["node"]), str(len(entry["paths"])), text_of(entry["paths"])] for entry in accepted]
+    session.table(("NODE", "PATHS", "EXPECTED NOW"), rows, empty="nothing to accept")
+
+
+def _accept_trial(session: Session, cells: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
+    """What accepting would forget, from the cells as they are; nothing like a write is sent."""
+    chosen = {name: cells.get(name) or {} for name in wanted or sorted(cells)}
+    rows: list[list[Cell]] = [
+        [name, str(cell.get("state", "unknown")), paths_text(cell) or "-", text_of(cell.get("missing_paths"))]
+        for name, cell in chosen.items()
+    ]
+    session.table(("NODE", "STATE", "PATHS", "NO LONGER EXPECTED"), rows, empty="nobody sees it")
+    session.say("dry run: nothing was written")
+
+
+def _found(session: Session, path: str) -> dict[str, Any] | None:
+    """The body of a GET, None when there is no such thing."""
+    try:
+        body: dict[str, Any] = session.get(path)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
+    return body
+
+
+def _change(session: Session, wwid: str, write: Write, body: Mapping[str, Any]) -> None:
+    client = session.client()
+    path = section_path(WWIDS, wwid)
+    try:
+        digest = digest_for(client, write, path)
+        response = client.request("PATCH", path, query=write.flags, body=body, if_match=digest)
+    except ApiError as error:
+        raise _with_alias_hint(session, wwid, error) from None
+    report(session, response.json())
+
+
+def _with_alias_hint(session: Session, wwid: str, error: ApiError) -> ApiError:
+    """The same error; if the word that is no known WWID is an alias, its hint names the WWID."""
+    if error.status == 404:
+        named = [entry["wwid"] for entry in session.get(WWIDS)["wwids"] if entry["options"].get("alias") == wwid]
+        if named:
+            error.hint = f"{wwid} is the alias of {named[0]}"
+    return error
+
+
+def _disabled(options: Mapping[str, str]) -> bool:
+    return options.get("disable", "0").lower() not in ("0", "no", "false", "off")
+
+
+def _facts(health: Mapping[str, Any]) -> list[str]:
+    array = " ".join(str(health[name]).strip() for name in ("vendor", "product") if health.get(name))
+    used = ", ".join(f"{c.get('storage')} ({c.get('type')})" for c in health.get("consumers") or ())
+    rows: list[list[Cell]] = [
+        ["array", array or "-"],
+        ["size", size_text(health.get("size_bytes"))],
+        ["device", text_of(health.get("device"))],
+        ["expected on", f"{text_of(health.get('expected_nodes'))} ({text_of(health.get('expected_source'))})"],
+        ["used by", used or "-"],
+    ]
+    return aligned(("", ""), rows, color=False, indent="  ")
+
+
+def _cells(session: Session, cells: Mapping[str, Any]) -> list[str]:
+    rows: list[list[Cell]] = []
+    for name, cell in sorted(cells.items(), key=lambda item: (severity(item[1].get("state"), CELL_SEVERITY), item[0])):
+        state, redundancy = str(cell.get("state", "unknown")), text_of(cell.get("redundancy"))
+        rows.append(
+            [
+                name,
+                Painted(state, state),
+                Painted(redundancy, redundancy),
+                paths_text(cell) or "-",
+                text_of(cell.get("queueing")),
+                age_text(cell.get("age_seconds")),
+                ", ".join([*(cell.get("reasons") or ()), *(f"lost {path}" for path in cell.get("missing_paths") or ())]) or "-",
+            ]
+        )
+    return aligned(("NODE", "STATE", "REDUNDANCY", "PATHS", "QUEUEING", "AGE", "REASONS"), rows, color=session.colors)

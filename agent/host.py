@@ -1,0 +1,294 @@
+"""This node's own host: the loop that applies the converged configuration, and the loop that reports the host's health.
+
+They meet in two places: apply waits for the first poll (it renders for the tools that are there), and a poll follows every apply at
+once. A daemon that comes or goes wakes apply.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from agent.config_view import ConfigView
+from agent.picture import Picture
+from agent.settings import Settings
+from agent.writes import Writer, problem_json
+from apply.backoff import Backoff
+from apply.collect import Context, HealthCollector, acceptance_of
+from apply.diff import render_diff
+from apply.dropins import DropIns
+from apply.expected import Acceptance
+from apply.hostpaths import HostPaths
+from apply.inuse import HostInUse
+from apply.live import Timing
+from apply.multipathd import MultipathdClient
+from apply.outcome import ApplyOutcome, ApplyState
+from apply.plan import Desired
+from apply.reconcile import Reconciler
+from apply.render import Rendered, allow_list, render
+from apply.sysfs import Sysfs
+from apply.udev import NoUdev, Udev
+from gossip.engine import Engine
+from gossip.events import Publish
+from gossip.runner import Runner
+from store.cells import MULTIPATH_MAP
+from store.clocks import Dot, Vector, dominates
+from store.document import OVERRIDES, WWID_PREFIX, is_config_key
+from store.errors import PathmeshError, UsageError
+from store.matrix import Reporter
+from store.records import Records
+
+CHECK_SECONDS = 60.0
+"""How often a host that is in sync is read back, so that a change by hand is seen."""
+_APPLIED = "applied"
+_CLOCK = "clock"
+_USABLE = frozenset({"active", "standby", "marginal"})
+
+log = structlog.get_logger("host")
+
+
+class Host:
+    """The host side of one node."""
+
+    def __init__(self, settings: Settings, name: str, records: Records, picture: Picture, engine: Engine) -> None:
+        multipath = settings.multipath
+        self._settings = multipath
+        self._name = name
+        self._records = records
+        self._picture = picture
+        self._engine = engine
+        self._runner: Runner | None = None
+        client = MultipathdClient(multipath.socket, multipath.program, multipath.query_timeout_ms / 1000)
+        self._paths = HostPaths(multipath.etc_dir, settings.node.state_dir)
+        devices = Sysfs()
+        self._reconciler = Reconciler(
+            self._paths,
+            client,
+            records,
+            in_use=HostInUse(),
+            attached=devices.attached_wwids,
+            udev=Udev() if multipath.udev == "auto" else NoUdev(),
+            accept_renames=multipath.accept_renames,
+            timing=Timing(reconfigure=float(multipath.reconfigure_timeout_seconds)),
+        )
+        self._collector = HealthCollector(client, records, self._context, devices=devices)
+        self._outcome: ApplyOutcome | None = None
+        self._backoff = Backoff()
+        self._allowed_since: dict[str, float] = {}
+        self._polled = asyncio.Event()
+        self._poll_now = asyncio.Event()
+        self._apply_now = asyncio.Event()
+        self._applied: asyncio.Future[None] | None = None
+        self._force = False
+
+    def attach(self, runner: Runner) -> None:
+        """Give it the runner that its health goes to."""
+        self._runner = runner
+
+    def news(self, change: Publish) -> None:
+        """Wake apply when the configuration moved, and a poll when somebody accepted paths."""
+        if any(is_config_key(key) or key == OVERRIDES for key in change.keys):
+            self._apply_now.set()
+        if any(key.startswith((f"ack/{self._name}/", "storage/", "member/")) for key in change.keys):
+            self._poll_now.set()
+
+    async def run(self) -> None:
+        """Poll and apply until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._poll_forever(), name="health")
+            group.create_task(self._apply_forever(), name="apply")
+
+    async def apply_now(self) -> None:
+        """Apply again at once, whatever the last outcome was; returns when that is done."""
+        if self._applied is None or self._applied.done():
+            self._applied = asyncio.get_running_loop().create_future()
+        self._force = True
+        self._apply_now.set()
+        await asyncio.shield(self._applied)
+
+    async def render(self, picture: Picture) -> dict[str, Any]:
+        """What this node would write now, and the difference to what is there."""
+        rendered = self._rendered(picture.config)
+        current = DropIns(self._paths.conf_dir, self._paths.kept_dir).current()
+        return {
+            "files": {name: file.content.decode() for name, file in sorted(rendered.files.items())},
+            "diff": render_diff(self._paths.conf_dir, current, rendered),
+            "skipped": [problem_json(p) for p in rendered.skipped],
+        }
+
+    async def accept(
+        self, wwid: str, nodes: list[str] | None, *, reason: str, expires_seconds: int | None, picture: Picture, writer: Writer
+    ) -> tuple[dict[str, tuple[str, ...]], Dot]:
+        """Make the paths that are usable now the expected ones, on these nodes or on all that carry the LUN."""
+        row = picture.rows(MULTIPATH_MAP).get(wwid)
+        if row is None or wwid not in picture.config.model.luns:
+            raise UsageError(f"LUN {wwid}: not allow-listed, nothing is expected of it", code="not-found", hint="see `pathmesh lun ls`")
+        reporters = picture.reporters()
+        chosen = sorted(row.nodes) if nodes is None else nodes
+        accepted: dict[str, tuple[str, ...]] = {}
+        for name in chosen:
+            if name not in row.nodes:
+                raise UsageError(f"{name} does not report LUN {wwid}", code="not-found")
+            cell = picture.cell(name, MULTIPATH_MAP, wwid)
+            if reporters.get(name) is not Reporter.FRESH or cell is None or cell.state == "unknown":
+                if nodes is None:
+                    continue
+                raise UsageError(f"{name}: the state of LUN {wwid} is unknown now, so its paths cannot be accepted", code="cell-unknown")
+            accepted[name] = tuple(p["id"] for p in cell.detail.get("path_list", ()) if p.get("class") in _USABLE)
+        if not accepted:
+            raise UsageError(f"no node's state of LUN {wwid} is known now", code="cell-unknown", hint="see `pathmesh lun show`")
+        expires = f"{time.time() + expires_seconds:.0f}" if expires_seconds is not None else ""
+        changes = {
+            f"ack/{name}/{wwid}": {"paths": "\n".join(paths), "reason": reason, "by": self._name, "expires": expires}
+            for name, paths in accepted.items()
+        }
+        return accepted, await writer.record(changes, reason=reason or f"accepted the paths of {wwid}")
+
+    # -- health -------------------------------------------------------------------------------------------------------
+
+    async def _poll_forever(self) -> None:
+        interval = self._settings.poll_interval_ms / 1000
+        while True:
+            self._poll_now.clear()
+            before = self._collector.facts.state
+            try:
+                cells = await self._collector.poll()
+            except PathmeshError as fault:
+                log.error("health not collected", code=fault.code, why=fault.message)
+            else:
+                assert self._runner is not None
+                self._runner.observe(cells)
+            if self._collector.facts.state != before:
+                self._apply_now.set()
+            self._polled.set()
+            try:
+                await asyncio.wait_for(self._poll_now.wait(), interval)
+            except TimeoutError:
+                pass
+
+    def _context(self) -> Context:
+        config = self._picture.config
+        self._note_allowed(config)
+        return Context(
+            node=self._name,
+            model=config.model,
+            expected=config.expected,
+            outcome=self._outcome,
+            acceptances=self._acceptances(config),
+            allowed_since=self._allowed_since,
+            peer_sizes=self._peer_sizes(),
+        )
+
+    def _note_allowed(self, config: ConfigView) -> None:
+        """Since when each LUN is allow-listed; what was so at the start has been for long."""
+        allowed = allow_list(config.model)
+        now = time.time() if self._polled.is_set() else 0.0
+        self._allowed_since = {wwid: self._allowed_since.get(wwid, now) for wwid in allowed}
+
+    def _acceptances(self, config: ConfigView) -> dict[str, Acceptance]:
+        prefix = f"ack/{self._name}/"
+        return {key.removeprefix(prefix): acceptance_of(options, dot) for key, (dot, options) in config.acks.items() if key.startswith(prefix)}
+
+    def _peer_sizes(self) -> Mapping[str, tuple[int, ...]]:
+        """How many paths the other nodes expect of each LUN."""
+        sizes: dict[str, list[int]] = {}
+        for name in self._engine.exchange.streams:
+            if name != self._name:
+                for wwid, cell in self._picture.cells_of(name, MULTIPATH_MAP).items():
+                    if baseline := cell.detail.get("baseline"):
+                        sizes.setdefault(wwid, []).append(len(baseline))
+        return {wwid: tuple(found) for wwid, found in sizes.items()}
+
+    # -- apply --------------------------------------------------------------------------------------------------------
+
+    async def _apply_forever(self) -> None:
+        await self._polled.wait()
+        await self._recover()
+        wait = 0.0
+        while True:
+            try:
+                await asyncio.wait_for(self._apply_now.wait(), wait)
+            except TimeoutError:
+                pass
+            else:
+                if not self._force:
+                    await self._debounce()
+            self._apply_now.clear()
+            wait = await self._apply_once()
+
+    async def _debounce(self) -> None:
+        """Let further edits come in; meanwhile everybody sees that there is something to do."""
+        config = self._picture.config
+        if self._outcome is not None and self._outcome.desired != config.apply_digest:
+            self._outcome = msgspec.structs.replace(self._outcome, state=ApplyState.PENDING, desired=config.apply_digest)
+            self._poll_now.set()
+        await asyncio.sleep(self._settings.debounce_ms / 1000)
+
+    async def _recover(self) -> None:
+        try:
+            self._outcome = await self._reconciler.recover()
+        except PathmeshError as fault:
+            log.error("an interrupted apply could not be settled", code=fault.code, why=fault.message)
+
+    async def _apply_once(self) -> float:
+        """One reconcile; returns the seconds until the next one is due by itself."""
+        config = self._picture.config
+        force, self._force = self._force, False
+        waiting, self._applied = (self._applied, None) if force else (None, self._applied)
+        desired = await self._desired(config)
+        self._backoff = self._backoff.wanted(desired.digest)
+        try:
+            outcome = await self._reconciler.converge(desired, force=force)
+            if outcome.state is ApplyState.IN_SYNC:
+                await self._records.change(_APPLIED, {_CLOCK: msgspec.msgpack.encode(config.clock)})
+        except PathmeshError as fault:
+            log.error("apply failed", code=fault.code, why=fault.message)
+            self._backoff = self._backoff.failed(desired.digest)
+            outcome = self._outcome or ApplyOutcome(ApplyState.FAILED, desired.digest)
+        self._tell(outcome)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+        if outcome.state in (ApplyState.IN_SYNC, ApplyState.NOT_APPLICABLE):
+            self._backoff = self._backoff.succeeded(desired.digest)
+            return CHECK_SECONDS
+        self._backoff = self._backoff.failed(desired.digest)
+        return self._backoff.seconds
+
+    def _tell(self, outcome: ApplyOutcome) -> None:
+        before = self._outcome
+        self._outcome = outcome
+        if before is None or (before.state, before.desired) != (outcome.state, outcome.desired):
+            log.info("apply", state=outcome.state.value, errors=[e.code for e in outcome.errors], desired=outcome.desired[:12])
+        self._poll_now.set()
+
+    async def _desired(self, config: ConfigView) -> Desired:
+        model = config.model
+        return Desired(
+            digest=config.apply_digest,
+            rendered=self._rendered(config),
+            allow_list=allow_list(model),
+            may_remove=await self._may_remove(config),
+            prune_blocked=frozenset(k.removeprefix(WWID_PREFIX) for k in config.conflicts if k.startswith(WWID_PREFIX)),
+            empty=model.empty,
+            needed=any(self._name in expected.nodes for expected in config.expected.values()),
+        )
+
+    def _rendered(self, config: ConfigView) -> Rendered:
+        return render(config.model, digest=config.apply_digest, tools_version=self._collector.facts.version)
+
+    async def _may_remove(self, config: ConfigView) -> bool:
+        """Whether this node knows enough to take something away from its host.
+
+        It must be a member, must have met a peer since it started that knew nothing more (or be alone in the cluster), and must know all
+        that it knew when it last applied. Absence of knowledge never removes anything.
+        """
+        engine = self._engine
+        alone = len(config.members) <= 1
+        if engine.member is None or not (alone or engine.caught_up):
+            return False
+        stored = (await self._records.load(_APPLIED)).get(_CLOCK)
+        known: Vector = msgspec.msgpack.decode(stored, type=dict[bytes, int]) if stored else {}
+        return dominates(config.clock, known)

@@ -1,0 +1,144 @@
+"""Members as users manage them: tokens, the join socket's answers, retirement."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from agent.birth import Birth
+from agent.cell_view import iso
+from agent.picture import Picture
+from agent.writes import Writer
+from gossip.codec import VERSION_MAX, VERSION_MIN
+from gossip.engine import Engine
+from gossip.join_messages import JoinCode, JoinMember, JoinReply, JoinRequest
+from gossip.runner import boottime_ms
+from gossip.tokens import TokenBook
+from store.errors import PathmeshError, UsageError
+from store.limits import limit
+from store.members import MEMBER_PREFIX, Member, MemberState, Role, is_node_name, member_value
+
+
+class Members:
+    """The registry's administration on this node."""
+
+    def __init__(self, engine: Engine, writer: Writer, picture: Picture, tokens: TokenBook, birth: Birth) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._picture = picture
+        self._tokens = tokens
+        self._birth = birth
+        self.join_endpoint = ""
+        self.join_key = ""
+
+    def describe(self) -> list[dict[str, Any]]:
+        """All members, with what this node thinks of each."""
+        now = boottime_ms()
+        return [
+            {
+                "name": m.name,
+                "role": m.role.value,
+                "state": m.state.value,
+                "liveness": self.standing(m.name, now),
+                "actor": m.actor.hex(),
+                "public_key": m.curve_key,
+                "endpoints": [m.endpoint],
+                "age_seconds": self._picture.age_seconds(m.name),
+            }
+            for _, m in sorted(self._engine.replica.registry.by_name.items())
+        ]
+
+    def standing(self, name: str, now_ms: int) -> str:
+        """`online`, `suspect`, `offline`, `left` or `retired`."""
+        member = self._engine.replica.registry.by_name.get(name)
+        if member is None or member.state is MemberState.LEFT:
+            return "left"
+        if member.state is MemberState.RETIRED:
+            return "retired"
+        return "online" if name == self._engine.identity.name else self._engine.liveness.opinion(name).value
+
+    async def create_token(self, role: str, uses: int, ttl_seconds: int) -> dict[str, Any]:
+        """A new join token; its secret is in the answer and nowhere else."""
+        self._require_admin("make join tokens")
+        if role not in {r.value for r in Role}:
+            raise UsageError(f"role {role!r}: expected one of {', '.join(Role)}", code="bad-role")
+        token = await self._tokens.create(
+            (self.join_endpoint,), self.join_key, self._birth.cluster_id, role=Role(role), uses=uses, ttl_seconds=ttl_seconds, now=time.time()
+        )
+        return {"token": token.text(), "id": token.id, "expires": iso(token.expires)}
+
+    async def list_tokens(self) -> list[dict[str, Any]]:
+        """The tokens that this node made and still knows."""
+        now = time.time()
+        return [
+            {"id": r.id, "role": r.role.value, "uses_left": r.uses_left, "expires": iso(r.expires), "state": r.state(now).value}
+            for r in await self._tokens.list(now)
+        ]
+
+    async def revoke_token(self, token_id: str) -> None:
+        """End a token before its time."""
+        await self._tokens.revoke(token_id, time.time())
+
+    async def sponsor(self, request: JoinRequest) -> JoinReply:
+        """Answer one joiner: redeem its token and write its registration. The join socket answers what is raised.
+
+        A joiner that comes again because the first answer was lost (same actor, same token) gets the same answer.
+        """
+        if request.version_max < VERSION_MIN or request.version_min > VERSION_MAX:
+            raise UsageError(f"this cluster speaks protocol {VERSION_MIN} to {VERSION_MAX}", code=JoinCode.VERSION_MISMATCH)
+        if not is_node_name(request.name):
+            raise UsageError(f"{request.name!r} is no node name", code="bad-name")
+        self._require_admin("let nodes in")
+        record = await self._tokens.check(request.token_id, request.secret, request.actor, time.time())
+        registry = self._engine.replica.registry
+        held = registry.by_name.get(request.name)
+        if held is None or held.actor != request.actor:
+            if held is not None and held.state is not MemberState.RETIRED:
+                raise UsageError(
+                    f"a node named {request.name!r} is registered already",
+                    code=JoinCode.NAME_TAKEN,
+                    hint=f"join with another --name, or retire the old one first: pathmesh member retire {request.name}",
+                )
+            if len(registry.by_name) >= limit("members"):
+                raise UsageError(f"the cluster has {limit('members'):,} members", code=JoinCode.CLUSTER_FULL)
+            record = await self._tokens.redeem(request.token_id, request.secret, request.actor, time.time())
+            joiner = Member(
+                name=request.name,
+                actor=request.actor,
+                curve_key=request.curve_key,
+                signing_key=request.signing_key,
+                endpoint=request.endpoint,
+                role=record.role,
+                state=MemberState.JOINED,
+            )
+            await self._writer.record({MEMBER_PREFIX + joiner.name: member_value(joiner)}, reason=f"joined with token {record.id}")
+        return JoinReply(
+            ok=True,
+            code=JoinCode.OK,
+            cluster=self._birth.cluster_id,
+            cluster_name=self._birth.cluster_name,
+            role=record.role,
+            sponsor=self._birth.name,
+            members=tuple(
+                JoinMember(name=m.name, actor=m.actor, curve_key=m.curve_key, signing_key=m.signing_key, endpoint=m.endpoint)
+                for m in self._engine.replica.registry.active
+            ),
+        )
+
+    async def retire(self, name: str) -> None:
+        """Take a member out of the cluster for good: it takes effect on every node as soon as the edit arrives there."""
+        self._require_admin("retire members")
+        member = self._engine.replica.registry.by_name.get(name)
+        if member is None:
+            raise UsageError(f"no member named {name!r}", code="not-found", hint="see `pathmesh member ls`")
+        if member.state is MemberState.RETIRED:
+            raise UsageError(f"{name} is retired already", code="exists")
+        if name == self._birth.name:
+            raise UsageError("a node cannot retire itself", code="not-self", hint="run it on another node")
+        retired = msgspec.structs.replace(member, state=MemberState.RETIRED)
+        await self._writer.record({MEMBER_PREFIX + name: member_value(retired)}, reason=f"retired {name}")
+
+    def _require_admin(self, what: str) -> None:
+        me = self._engine.member
+        if me is None or me.role is not Role.ADMIN:
+            raise PathmeshError(f"only a node with the role admin may {what}", code="forbidden", hint="do it on an admin node")

@@ -1,0 +1,26 @@
+"""One running node: everything that its faces and loops share."""
+
+from dataclasses import dataclass
+
+from agent.alarms import Alarms
+from agent.birth import Birth
+from agent.host import Host
+from agent.members import Members
+from agent.picture import Picture
+from agent.settings import Settings
+from agent.writes import Writer
+from gossip.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Made once by the daemon, read by the API."""
+
+    settings: Settings
+    birth: Birth
+    runner: Runner
+    picture: Picture
+    writer: Writer
+    host: Host
+    members: Members
+    alarms: Alarms

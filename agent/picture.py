@@ -1,0 +1,199 @@
+"""What this node answers from: the configuration view and the matrix, kept in memory and moved by the engine's news.
+
+Nothing here reads the database. News only mark what is out of date; it is worked out when somebody asks, row by row.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from agent.cell_view import row_json
+from agent.config_view import ConfigView
+from gossip.engine import Engine
+from gossip.events import Publish
+from gossip.runner import boottime_ms
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, Cell
+from store.matrix import Expectation, Reporter, Row, Sources, build_rows
+from store.members import MemberState
+
+KINDS = (MULTIPATH_MAP, MULTIPATH_APPLY)
+
+
+class Picture:
+    """The state of the cluster as this node holds it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._config: ConfigView | None = None
+        self._rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS}
+        self._encoded: dict[tuple[str, str], bytes] = {}
+        self._since: dict[tuple[str, str], tuple[str, float]] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._dirty: set[tuple[str, str]] = set()
+        self._all_dirty = True
+        self._ordered: list[tuple[str, str]] = []
+        self.version = 0
+
+    # -- news ---------------------------------------------------------------------------------------------------------
+
+    def news(self, change: Publish) -> None:
+        """Take note of what moved."""
+        if change.keys:
+            self._config = None
+            self._all_dirty = True
+        if change.standing:
+            self._all_dirty = True
+        for node in change.health:
+            self._note_cells(node)
+        self.version += 1
+
+    def _note_cells(self, node: str) -> None:
+        stream = self._engine.exchange.streams.get(node)
+        if stream is None:
+            self._all_dirty = True
+            return
+        epoch, seq = self._seen.get(node, (-1, 0))
+        if epoch != stream.head.epoch:
+            seq = 0
+            self._all_dirty = True
+        for entry in stream.entries.values():
+            if entry.seq > seq:
+                self._dirty.add(entry.cell.key)
+        self._seen[node] = stream.head.content
+
+    # -- configuration ------------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> ConfigView:
+        """The configuration now."""
+        if self._config is None:
+            members = [m.name for m in self._engine.replica.registry.active]
+            self._config = ConfigView(self._engine.replica.fold, members, {})
+        return self._config
+
+    # -- the matrix ---------------------------------------------------------------------------------------------------
+
+    def reporters(self) -> dict[str, Reporter]:
+        """How far each member's word counts now; retired members are left out."""
+        now = boottime_ms()
+        engine = self._engine
+        return {
+            name: engine.reporter(name, now)
+            for name, member in sorted(engine.replica.registry.by_name.items())
+            if member.state is not MemberState.RETIRED
+        }
+
+    def rows(self, kind: str) -> Mapping[str, Row]:
+        """The rows of one kind by id, in order of id."""
+        self._refresh()
+        return self._rows.get(kind, {})
+
+    def encoded_rows(self, keys: Iterable[tuple[str, str]]) -> list[bytes]:
+        """The JSON of rows, each encoded once for as long as it does not change."""
+        self._refresh()
+        encoded = []
+        for key in keys:
+            found = self._encoded.get(key)
+            if found is None:
+                found = self._encoded[key] = msgspec.json.encode(row_json(self._rows[key[0]][key[1]], self.seq))
+            encoded.append(found)
+        return encoded
+
+    def row_keys(self) -> list[tuple[str, str]]:
+        """All rows' keys, kind by kind, in order."""
+        self._refresh()
+        return self._ordered
+
+    def since(self, kind: str, name: str) -> float:
+        """Wall time (seconds) since which this node has seen the row's present roll-up."""
+        return self._since.get((kind, name), ("", time.time()))[1]
+
+    def cell(self, node: str, kind: str, name: str) -> Cell | None:
+        """What the node itself said last of one resource."""
+        stream = self._engine.exchange.streams.get(node)
+        entry = stream.entries.get((kind, name)) if stream is not None else None
+        return entry.cell if entry is not None and entry.cell.state != "absent" else None
+
+    def cells_of(self, node: str, kind: str) -> dict[str, Cell]:
+        """All that the node said last of one kind, by id."""
+        stream = self._engine.exchange.streams.get(node)
+        return {c.id: c for c in stream.cells() if c.kind == kind} if stream is not None else {}
+
+    def node_facts(self, node: str) -> Mapping[str, Any]:
+        """The node's own facts: tools version, daemon, notes."""
+        cell = self.cell(node, NODE_FACTS, "node")
+        return cell.detail if cell is not None else {}
+
+    def age_seconds(self, node: str) -> float | None:
+        """How old the node's newest word is; None if it was never heard."""
+        stream = self._engine.exchange.streams.get(node)
+        if stream is None or not stream.fresh:
+            return None
+        return 0.0 if stream is self._engine.exchange.own.stream else stream.age_ms(boottime_ms()) / 1000
+
+    def seq(self, node: str, kind: str, name: str) -> int:
+        """The position of the node's stream at which the cell last changed; 0 if there is none."""
+        stream = self._engine.exchange.streams.get(node)
+        entry = stream.entries.get((kind, name)) if stream is not None else None
+        return entry.seq if entry is not None else 0
+
+    def _refresh(self) -> None:
+        if not self._all_dirty and not self._dirty:
+            return
+        reporters = self.reporters()
+        expectations = self._expectations()
+        for kind in KINDS:
+            ids = None if self._all_dirty else [name for k, name in self._dirty if k == kind]
+            if ids is not None and not ids:
+                continue
+            sources = Sources({node: self._raw_cells(node, kind, ids) for node in reporters}, reporters, self._unsettled(reporters))
+            rows = {row.id: row for row in build_rows(kind, sources, expectations[kind], ids=ids)}
+            self._store(kind, rows, ids)
+        if self._all_dirty or any((k, n) not in self._encoded for k, n in self._dirty):
+            self._ordered = [(kind, name) for kind in KINDS for name in sorted(self._rows[kind])]
+        self._dirty.clear()
+        self._all_dirty = False
+
+    def _store(self, kind: str, rows: dict[str, Row], ids: list[str] | None) -> None:
+        held = self._rows[kind]
+        for name in list(held) if ids is None else ids:
+            if name in held and name not in rows:
+                del held[name]
+                self._encoded.pop((kind, name), None)
+                self._since.pop((kind, name), None)
+        for name, row in rows.items():
+            if held.get(name) != row:
+                held[name] = row
+                self._encoded.pop((kind, name), None)
+            if self._since.get((kind, name), ("", 0.0))[0] != row.state:
+                self._since[(kind, name)] = (row.state, time.time())
+
+    def _raw_cells(self, node: str, kind: str, ids: list[str] | None) -> dict[str, Cell]:
+        if ids is None:
+            return self.cells_of(node, kind)
+        found = ((name, self.cell(node, kind, name)) for name in ids)
+        return {name: cell for name, cell in found if cell is not None}
+
+    def _expectations(self) -> dict[str, dict[str, Expectation]]:
+        config = self.config
+        maps = {
+            wwid: Expectation(found.nodes, wanted=bool(found.nodes or found.consumers))
+            for wwid, found in config.expected.items()
+            if wwid in config.model.luns and config.model.luns[wwid].enabled
+        }
+        for wwid, lun in config.model.luns.items():
+            if lun.enabled:
+                maps.setdefault(wwid, Expectation())
+        return {MULTIPATH_MAP: maps, MULTIPATH_APPLY: {"config": Expectation(config.members, wanted=True)}}
+
+    def _unsettled(self, nodes: Iterable[str]) -> frozenset[str]:
+        desired = self.config.apply_digest
+        unsettled = set()
+        for node in nodes:
+            cell = self.cell(node, MULTIPATH_APPLY, "config")
+            if cell is None or cell.detail.get("applied") != desired:
+                unsettled.add(node)
+        return frozenset(unsettled)
+
