@@ -1,0 +1,1 @@
+"""What the scripts share; nothing of it is installed."""

@@ -1,0 +1,67 @@
+"""Outcomes, their cell, and the wait after a failure."""
+
+from apply.backoff import Backoff
+from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell, carry_on
+from store.cells import content_hash
+
+
+def test_the_cell_of_an_outcome() -> None:
+    outcome = ApplyOutcome(
+        ApplyState.FAILED,
+        "d2",
+        "d1",
+        1_800_000_000.5,
+        (ApplyError("not-installed", "gone", "apt install multipath-tools", 1_800_000_100.0, 3),),
+    )
+    cell = apply_cell(outcome, 1_800_000_200.0)
+    assert (cell.kind, cell.id, cell.state, cell.reasons) == ("multipath.apply", "config", "failed", ("not-installed",))
+    assert cell.detail == {
+        "state": "failed",
+        "desired": "d2",
+        "applied": "d1",
+        "at": "2027-01-15T08:00:00Z",
+        "errors": [
+            {
+                "code": "not-installed",
+                "message": "gone",
+                "hint": "apt install multipath-tools",
+                "since": "2027-01-15T08:01:40Z",
+                "count": 3,
+            }
+        ],
+        "notes": [],
+    }
+    assert content_hash(cell) == content_hash(apply_cell(outcome, 5.0))
+
+
+def test_the_cell_state_of_each_apply_state() -> None:
+    states = {state: apply_cell(ApplyOutcome(state, "d"), 0.0).state for state in ApplyState}
+    assert states == {
+        ApplyState.IN_SYNC: "healthy",
+        ApplyState.PENDING: "pending",
+        ApplyState.FAILED: "failed",
+        ApplyState.TEARDOWN: "pending",
+        ApplyState.NOT_APPLICABLE: "healthy",
+    }
+
+
+def test_the_same_fault_keeps_its_time_and_is_counted() -> None:
+    first = carry_on([ApplyError("a", "m"), ApplyError("a", "m"), ApplyError("b", "m")], (), 10.0, counted=True)
+    assert first == (ApplyError("a", "m", "", 10.0, 1), ApplyError("b", "m", "", 10.0, 1))
+    second = carry_on([ApplyError("b", "m", "new hint"), ApplyError("a", "other")], first, 20.0, counted=True)
+    assert second == (ApplyError("b", "m", "new hint", 10.0, 2), ApplyError("a", "other", "", 20.0, 1))
+    assert carry_on([ApplyError("b", "m")], second, 30.0, counted=False)[0].count == 2
+
+
+def test_backoff() -> None:
+    backoff = Backoff().wanted("d1")
+    assert backoff.seconds == 0
+    waits = []
+    for _ in range(8):
+        backoff = backoff.failed("d1")
+        waits.append(backoff.seconds)
+    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert backoff.wanted("d1") == backoff
+    assert backoff.wanted("d2").seconds == 0
+    assert backoff.failed("d2").seconds == 10
+    assert backoff.succeeded("d1").seconds == 0

@@ -1,0 +1,134 @@
+"""Expected nodes: who should see a LUN, and for whom."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apply.model import build
+from apply.storages import Consumer, ExpectedNodes, expected_nodes
+
+A = "3624a9370e92ace0b12e941bf000cb4d5"
+B = "3600a098038314353763f505349676e35"
+ALL = frozenset({"n1", "n2", "n3"})
+SAN = {"storage/san": {"type": "multipath"}}
+
+
+def lvm(base=None, **options):
+    return {"type": "lvm", "vgname": "vg"} | ({"base": base} if base else {}) | options
+
+
+def expect(document, inferred=None, wwid=A):
+    model = build({f"wwid/{A}": {}, f"wwid/{B}": {}} | document, {})
+    found, problems = expected_nodes(model, ALL, inferred or {})
+    assert found.keys() == model.luns.keys()
+    return found[wwid], [(problem.code, problem.key) for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("document", "nodes", "source", "consumers"),
+    [
+        ({}, set(), "none", []),
+        (SAN, ALL, "fallback", []),
+        ({"storage/san": {"type": "multipath", "disable": "1"}}, set(), "none", []),
+        ({"storage/san": {"type": "multipath", "nodes": "n1,n2"}}, {"n1", "n2"}, "fallback", []),
+        (SAN | {"storage/san2": {"type": "multipath", "nodes": "n1"}}, ALL, "fallback", []),
+        ({"storage/san": {"type": "multipath", "wwids": B}}, set(), "none", []),
+        (
+            {"storage/san": {"type": "multipath", "wwids": A, "nodes": "n2"}},
+            {"n2"},
+            "storage-chain",
+            [("san", "multipath", "")],
+        ),
+        (SAN | {"storage/data": lvm(f"san:{A}")}, ALL, "storage-chain", [("data", "lvm", "san")]),
+        (SAN | {"storage/data": lvm(f"san:{A}", nodes="n1,n3")}, {"n1", "n3"}, "storage-chain", [("data", "lvm", "san")]),
+        (
+            {"storage/san": {"type": "multipath", "nodes": "n1,n2"}, "storage/data": lvm(f"san:{A}", nodes="n2,n3")},
+            {"n2"},
+            "storage-chain",
+            [("data", "lvm", "san")],
+        ),
+        (
+            SAN | {"storage/d1": lvm(f"san:{A}", nodes="n1"), "storage/d2": lvm(f"san:{A}", nodes="n2")},
+            {"n1", "n2"},
+            "storage-chain",
+            [("d1", "lvm", "san"), ("d2", "lvm", "san")],
+        ),
+        (SAN | {"storage/data": lvm(f"san:{A}", nodes="n1", disable="1")}, ALL, "fallback", []),
+        (SAN | {"storage/data": lvm(f"san:{B}", nodes="n1")}, ALL, "fallback", []),
+        ({"storage/san": {"type": "multipath", "disable": "1"}, "storage/data": lvm(f"san:{A}")}, set(), "none", []),
+        ({"storage/data": lvm(f"gone:{A}")}, set(), "none", []),
+        (
+            SAN | {"storage/data": lvm(f"san:{A}", nodes="n1,n2"), "storage/upper": lvm("data:lv", nodes="n2,n3")},
+            {"n1", "n2"},
+            "storage-chain",
+            [("data", "lvm", "san"), ("upper", "lvm", "data")],
+        ),
+        (SAN | {"storage/new": {"type": "zfs", "base": f"san:{A}", "nodes": "n3"}}, {"n3"}, "storage-chain", [("new", "zfs", "san")]),
+        (
+            SAN | {"storage/data": lvm(f"san:{A}"), f"wwid/{A}": {"nodes": "n2"}},
+            {"n2"},
+            "explicit",
+            [("data", "lvm", "san")],
+        ),
+    ],
+)
+def test_rules(document, nodes, source, consumers):
+    found, problems = expect(document)
+    assert found == ExpectedNodes(frozenset(nodes), source, tuple(Consumer(*consumer) for consumer in consumers))
+    assert problems == []
+
+
+def test_a_volume_group_that_nodes_found_on_the_map():
+    document = {"storage/data": lvm(nodes="n1,n2"), "storage/off": lvm(disable="1"), "storage/other": lvm(vgname="vg2")}
+    inferred = {A: frozenset({"vg"})}
+    assert expect(document, inferred)[0] == ExpectedNodes(frozenset({"n1", "n2"}), "inferred", (Consumer("data", "lvm", ""),))
+    assert expect(document, inferred, B)[0].source == "none"
+    assert expect(document | SAN, inferred)[0].source == "fallback"
+
+
+def test_a_disabled_lun_is_expected_nowhere():
+    found, _ = expect(SAN | {f"wwid/{A}": {"disable": "1", "nodes": "n1"}, "storage/data": lvm(f"san:{A}")})
+    assert found == ExpectedNodes(frozenset(), "none", (Consumer("data", "lvm", "san"),))
+
+
+def test_names_of_nodes_that_are_no_members():
+    found, problems = expect({f"wwid/{A}": {"nodes": "n1,n9"}, "storage/san": {"type": "multipath", "nodes": "n8"}})
+    assert found.nodes == {"n1"}
+    assert problems == [("unknown-node", f"wwid/{A}"), ("unknown-node", "storage/san")]
+
+
+names = st.sampled_from(["san", "sbn", "data", "dbta"])
+nodes = st.sampled_from(["n1", "n1,n2", "n3,n9", None])
+storages = st.dictionaries(
+    names,
+    st.builds(
+        lambda kind, base, volume, on, wwids, off: {
+            "type": kind,
+            "vgname": "vg",
+            "base": f"{base}:{volume}",
+            **({"nodes": on} if on else {}),
+            **({"wwids": wwids} if wwids and kind == "multipath" else {}),
+            **({"disable": "1"} if off else {}),
+        },
+        st.sampled_from(["multipath", "lvm", "zfs"]),
+        names,
+        st.sampled_from([A, B, "lv"]),
+        nodes,
+        st.sampled_from([A, None]),
+        st.booleans(),
+    ),
+)
+
+
+@settings(deadline=None)
+@given(storages, st.sets(st.sampled_from(sorted(ALL))), st.dictionaries(st.sampled_from([A, B]), st.just(frozenset({"vg"}))))
+def test_any_storages_give_members_only_and_a_source_that_fits(sections, members, inferred):
+    document = {f"wwid/{A}": {}, f"wwid/{B}": {}} | {f"storage/{name}": section for name, section in sections.items()}
+    model = build(document, {})
+    found, _ = expected_nodes(model, members, inferred)
+    for expected in found.values():
+        assert expected.nodes <= members
+        assert (expected.source in ("storage-chain", "inferred")) == bool(expected.consumers)
+        assert expected.source != "none" or not expected.nodes
+        for consumer in expected.consumers:
+            assert model.storages[consumer.storage].enabled
