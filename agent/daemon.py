@@ -7,6 +7,7 @@ the commit in flight, then the sockets, then the database.
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import random
 import secrets
@@ -52,7 +53,7 @@ def run(settings: Settings) -> int:
     """Run the agent until SIGTERM or SIGINT; returns the exit status. PathmeshError for what keeps it from starting."""
     configure(settings.log)
     try:
-        raise ImportError
+        import uvloop
     except ImportError:
         asyncio.run(_main(settings))
     else:
@@ -144,7 +145,10 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, 
         members.join_endpoint = advertised(settings.gossip.join_listen, settings.gossip.join_advertise)
         members.join_key = keys.join_public
 
-        node = Node(settings, birth, runner, picture, writer, host, members, alarms)
+        def counters() -> dict[str, int]:
+            return {**engine.counters, **{f"transport_{name}": value for name, value in dataclasses.asdict(transport.counters).items()}}
+
+        node = Node(settings, birth, runner, picture, writer, host, members, alarms, counters)
         server = make_server(make_app(node))
         yield node, server, local_socket, keeper
 

@@ -109,9 +109,9 @@ class Host:
         self._apply_now.set()
         await asyncio.shield(self._applied)
 
-    async def render(self, picture: Picture) -> dict[str, Any]:
+    def render(self) -> dict[str, Any]:
         """What this node would write now, and the difference to what is there."""
-        rendered = self._rendered(picture.config)
+        rendered = self._rendered(self._picture.config)
         current = DropIns(self._paths.conf_dir, self._paths.kept_dir).current()
         return {
             "files": {name: file.content.decode() for name, file in sorted(rendered.files.items())},
@@ -120,9 +120,10 @@ class Host:
         }
 
     async def accept(
-        self, wwid: str, nodes: list[str] | None, *, reason: str, expires_seconds: int | None, picture: Picture, writer: Writer
-    ) -> tuple[dict[str, tuple[str, ...]], Dot]:
-        """Make the paths that are usable now the expected ones, on these nodes or on all that carry the LUN."""
+        self, wwid: str, nodes: list[str] | None, *, reason: str, expires_seconds: int | None, dry_run: bool, writer: Writer
+    ) -> tuple[dict[str, tuple[str, ...]], Dot | None]:
+        """Make the paths that are usable now the expected ones, on these nodes or on all that carry the LUN; no edit in a dry run."""
+        picture = self._picture
         row = picture.rows(MULTIPATH_MAP).get(wwid)
         if row is None or wwid not in picture.config.model.luns:
             raise UsageError(f"LUN {wwid}: not allow-listed, nothing is expected of it", code="not-found", hint="see `pathmesh lun ls`")
@@ -140,6 +141,8 @@ class Host:
             accepted[name] = tuple(p["id"] for p in cell.detail.get("path_list", ()) if p.get("class") in _USABLE)
         if not accepted:
             raise UsageError(f"no node's state of LUN {wwid} is known now", code="cell-unknown", hint="see `pathmesh lun show`")
+        if dry_run:
+            return accepted, None
         expires = f"{time.time() + expires_seconds:.0f}" if expires_seconds is not None else ""
         changes = {
             f"ack/{name}/{wwid}": {"paths": "\n".join(paths), "reason": reason, "by": self._name, "expires": expires}

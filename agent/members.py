@@ -125,7 +125,7 @@ class Members:
             ),
         )
 
-    async def retire(self, name: str) -> None:
+    async def retire(self, name: str, *, reason: str = "", dry_run: bool = False) -> None:
         """Take a member out of the cluster for good: it takes effect on every node as soon as the edit arrives there."""
         self._require_admin("retire members")
         member = self._engine.replica.registry.by_name.get(name)
@@ -136,7 +136,8 @@ class Members:
         if name == self._birth.name:
             raise UsageError("a node cannot retire itself", code="not-self", hint="run it on another node")
         retired = msgspec.structs.replace(member, state=MemberState.RETIRED)
-        await self._writer.record({MEMBER_PREFIX + name: member_value(retired)}, reason=f"retired {name}")
+        if not dry_run:
+            await self._writer.record({MEMBER_PREFIX + name: member_value(retired)}, reason=reason or f"retired {name}")
 
     def _require_admin(self, what: str) -> None:
         me = self._engine.member

@@ -1,5 +1,6 @@
 """One running node: everything that its faces and loops share."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.alarms import Alarms
@@ -24,3 +25,5 @@ class Node:
     host: Host
     members: Members
     alarms: Alarms
+    counters: Callable[[], Mapping[str, int]]
+    """The protocol's and the transport's counters."""

@@ -15,6 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
+_OPEN, _CLOSE = "\0{", "\0}"
+"""Braces among words; a quoted brace is a word like any other."""
+
+
 @dataclass
 class Block:
     """One section: its keywords in order (the last occurrence wins) and its subsections in order."""
@@ -43,10 +47,10 @@ def parse(text: str) -> Block:
         words = list(_words(line))
         if not words:
             continue
-        if words[0] == "}":
+        if words[0] == _CLOSE:
             if len(stack) > 1:
                 stack.pop()
-        elif words[-1] == "{" and len(words) == 2:
+        elif words[-1] == _OPEN and len(words) == 2:
             block = Block(words[0])
             stack[-1].blocks.append(block)
             stack.append(block)
@@ -73,9 +77,9 @@ def without_aliases(content: bytes, wwids: frozenset[str]) -> bytes:
     inside = False
     for line in lines:
         words = list(_words(line))
-        inside = inside or words == ["multipath", "{"]
+        inside = inside or words == ["multipath", _OPEN]
         (block if inside else result).append(line)
-        if inside and words == ["}"]:
+        if inside and words == [_CLOSE]:
             result.extend(_nameless(block) if _wwid_of(block) in wwids else block)
             block, inside = [], False
     return "".join([*result, *block]).encode()
@@ -100,7 +104,7 @@ def _words(line: str) -> Iterator[str]:
             word, at = _quoted(line, at + 1)
             yield word
         elif char in "{}":
-            yield char
+            yield _OPEN if char == "{" else _CLOSE
             at += 1
         elif char.isspace():
             at += 1

@@ -8,10 +8,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from apply.classify import USABLE, PathClass, path_class
 from apply.confsyntax import Block, multipaths
 from apply.live import Live
 from apply.outcome import ApplyError
 from apply.plan import sorted_names
+from apply.topology import Map
 
 MAX_ERRORS = 50
 """Errors of one kind that are listed one by one; a last one counts the rest."""
@@ -62,22 +64,32 @@ def verify(wanted: Wanted, live: Live) -> Findings:
 
 
 def _lost_maps(wanted: Wanted, live: Live) -> list[ApplyError]:
-    """Maps that were there with paths, whose paths are still seen, and that are gone or empty: the kernel refused their new table."""
+    """Maps that worked, whose paths are still seen, and that the new configuration took away or blinded."""
     if wanted.before is None:
         return []
+    hint = "journalctl -u multipathd and the kernel log say why; an unknown path selector, checker or feature does this"
     errors = []
     for wwid, old in sorted(wanted.before.maps.items()):
-        new = live.maps.get(wwid)
-        gone = new is None or not any(True for _ in new.paths())
-        if gone and wwid in live.seen and wwid not in wanted.leaving and any(True for _ in old.paths()):
-            errors.append(
-                ApplyError(
-                    "reconfigure-failed",
-                    f"map {old.name} ({wwid}) lost {'its device' if new is None else 'all its paths'} when the configuration was loaded",
-                    "journalctl -u multipathd and the kernel log say why; an unknown path selector, checker or feature does this",
-                )
-            )
+        if wwid in wanted.leaving or wwid not in live.seen or not USABLE.intersection(_classes(old)):
+            continue
+        loss = _loss(live.maps.get(wwid))
+        if loss:
+            errors.append(ApplyError("reconfigure-failed", f"map {old.name} ({wwid}) {loss} when the configuration was loaded", hint))
     return errors
+
+
+def _loss(new: Map | None) -> str:
+    """What a map lost to its configuration. Paths that failed were lost to something else."""
+    if new is None:
+        return "lost its device"
+    classes = _classes(new)
+    if not classes:
+        return "lost all its paths"
+    return "" if classes & {*USABLE, PathClass.FAILED} else "has no path any more that multipathd can check"
+
+
+def _classes(found: Map) -> set[PathClass]:
+    return {path_class(path)[0] for _, path in found.paths()}
 
 
 def _overridden(wanted: Wanted, live: Live) -> list[ApplyError]:

@@ -56,14 +56,14 @@ class _NotAskedError(Exception):
 
 
 class _Attempt:
-    """One request over one connection. `asked` is done when the request has left, `answer` when the reply is there."""
+    """One request over one connection: `asked` becomes None when the request has left, `answer` the reply or None if there will be none."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], target: Endpoint, join_key: str, payload: bytes) -> None:
         self._payload = payload
         self._loop = asyncio.get_running_loop()
         self.stage = _Stage.CONNECTING
-        self.asked: asyncio.Future[None] = self._loop.create_future()
-        self.answer: asyncio.Future[bytes] = self._loop.create_future()
+        self.asked: asyncio.Future[_NotAskedError | None] = self._loop.create_future()
+        self.answer: asyncio.Future[bytes | None] = self._loop.create_future()
         dealer = self._dealer = context.socket(zmq.DEALER)
         dealer.linger = 0
         dealer.set(zmq.MAXMSGSIZE, limit("frame_bytes"))
@@ -116,9 +116,10 @@ class _Attempt:
             self.answer.set_result(frames[0])
 
     def _fail(self, failure: _NotAskedError) -> None:
-        waiting = self.answer if self.asked.done() else self.asked
-        if not waiting.done():
-            waiting.set_exception(failure)
+        if not self.asked.done():
+            self.asked.set_result(failure)
+        elif not self.answer.done():
+            self.answer.set_result(None)
 
 
 async def request_join(token: Token, request: JoinRequest, timeout: float) -> JoinReply:  # noqa: ASYNC109 (a budget for several attempts)
@@ -158,24 +159,26 @@ async def _ask(
     except OSError as error:  # TimeoutError is one
         raise _NotAskedError(UNREACHABLE, f"its name cannot be resolved ({error.strerror or 'no answer'})") from None
     attempt = _Attempt(context, target, join_key, payload)
+    answer: bytes | None = None
     try:
         async with asyncio.timeout_at(give_up):
-            await attempt.asked
+            failure = await attempt.asked
+        if failure is not None:
+            raise failure
         async with asyncio.timeout_at(deadline):
-            return await attempt.answer
-    except (TimeoutError, _NotAskedError) as error:
-        stage = attempt.stage
-        if stage is _Stage.ASKED:
-            raise UnavailableError(
-                f"sponsor {endpoint}: {stage.value}",
-                code=TIMED_OUT,
-                hint="ask again; if this node was let in meanwhile, the same token still works for it",
-            ) from None
-        if isinstance(error, _NotAskedError):
-            raise
-        raise _NotAskedError(UNREACHABLE, f"{stage.value} in time") from None
+            answer = await attempt.answer
+    except TimeoutError:
+        if attempt.stage is not _Stage.ASKED:
+            raise _NotAskedError(UNREACHABLE, f"{attempt.stage.value} in time") from None
     finally:
         attempt.close()
+    if answer is None:
+        raise UnavailableError(
+            f"sponsor {endpoint}: {_Stage.ASKED.value}",
+            code=TIMED_OUT,
+            hint="ask again; if this node was let in meanwhile, the same token still works for it",
+        )
+    return answer
 
 
 def _accept(endpoint: str, answer: bytes) -> JoinReply:

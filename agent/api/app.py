@@ -14,7 +14,7 @@ from starlette.routing import Route
 from agent import __version__
 from agent.api import cluster, config
 from agent.api.access import require_writer
-from agent.api.errors import http_error, pathmesh_error
+from agent.api.errors import http_error, pathmesh_error, unforeseen
 from agent.api.responses import json_response
 from agent.api.routes import Access, Operation
 from agent.node import Node
@@ -37,7 +37,7 @@ def make_app(node: Node) -> Starlette:
         return json_response(document)
 
     routes.append(Route("/v1/openapi.json", serve_openapi, methods=["GET"]))
-    return Starlette(routes=routes, exception_handlers={PathmeshError: pathmesh_error, HTTPException: http_error})
+    return Starlette(routes=routes, exception_handlers={PathmeshError: pathmesh_error, HTTPException: http_error, Exception: unforeseen})
 
 
 def _endpoint(node: Node, operations: dict[str, Operation]) -> Callable[[Request], Awaitable[Response]]:

@@ -143,9 +143,10 @@ async def post_accept(node: Node, request: Request) -> Response:
     body = await body_as(request, AcceptBody)
     wwid = _resource(node, request.path_params["wwid"])
     accepted, dot = await node.host.accept(
-        wwid, body.nodes, reason=body.reason, expires_seconds=body.expires_seconds, picture=node.picture, writer=node.writer
+        wwid, body.nodes, reason=body.reason, expires_seconds=body.expires_seconds, dry_run=flag(request, "dry_run"), writer=node.writer
     )
-    return json_response({"accepted": [{"node": n, "paths": list(paths)} for n, paths in accepted.items()], "edit": str(dot)})
+    said = [{"node": n, "paths": list(paths)} for n, paths in accepted.items()]
+    return json_response({"accepted": said, "edit": str(dot) if dot else None, "dry_run": dot is None})
 
 
 # -- members and nodes ------------------------------------------------------------------------------------------------
@@ -173,8 +174,9 @@ async def delete_member(node: Node, request: Request) -> Response:
     """Retiring and evicting are one act here: the edit takes effect on every connected node as soon as it arrives."""
     name = request.path_params["name"]
     flag(request, "evict")
-    await node.members.retire(name)
-    return json_response({"retired": name})
+    dry_run = flag(request, "dry_run")
+    await node.members.retire(name, reason=request.query_params.get("reason", ""), dry_run=dry_run)
+    return json_response({"retired": name, "dry_run": dry_run})
 
 
 async def get_nodes(node: Node, _: Request) -> Response:
@@ -239,11 +241,10 @@ async def get_storages(node: Node, _: Request) -> Response:
 
 
 async def get_render(node: Node, request: Request) -> Response:
-    rendered = await node.host.render(node.picture)
     wanted = request.query_params.get("node", node.birth.name)
     if wanted != node.birth.name:
         raise UsageError("a node renders for its own multipath-tools only", code="other-node", hint=f"ask on {wanted[:63]}: pathmesh render")
-    return json_response(rendered)
+    return json_response(node.host.render())
 
 
 async def get_apply(node: Node, _: Request) -> Response:
@@ -267,7 +268,7 @@ async def get_dump(node: Node, _: Request) -> Response:
             "conflicts": list(config.conflicts),
             "clock": {actor.hex(): counter for actor, counter in sorted(node.runner.engine.replica.fold.clock.items())},
             "state_hash": node.runner.engine.replica.fold.state_hash.hex(),
-            "counters": dict(sorted(node.runner.engine.counters.items())),
+            "counters": dict(sorted(node.counters().items())),
         }
     )
 

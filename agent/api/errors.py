@@ -4,11 +4,14 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from agent.writes import ConflictOpen, Refused, StaleDigest, problem_json
 from store.errors import ConflictError, PathmeshError, UnavailableError, UsageError
+
+log = structlog.get_logger("api")
 
 STATUS_BY_CODE: dict[str, HTTPStatus] = {
     "not-found": HTTPStatus.NOT_FOUND,
@@ -59,6 +62,12 @@ async def pathmesh_error(_: Request, fault: Exception) -> Response:
     elif isinstance(fault, Refused):
         more["problems"] = [problem_json(p) for p in fault.problems]
     return problem(status_of(fault), fault.code, fault.message, fault.hint, **more)
+
+
+async def unforeseen(request: Request, fault: Exception) -> Response:
+    """Starlette's handler for a fault of the program: logged with its place, told without it."""
+    log.error("request failed", method=request.method, path=request.url.path, exc_info=fault)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "a fault of pathmesh; nothing is known to be written", "the agent's log has the details")
 
 
 async def http_error(_: Request, fault: Exception) -> Response:

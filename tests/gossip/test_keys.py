@@ -128,7 +128,9 @@ def test_a_file_of_another_kind_is_malformed(tmp_path: Path, name: str) -> None:
 
 
 @given(content=st.binary(max_size=300), name=st.sampled_from(FILES))
-def test_no_content_of_a_key_file_does_worse_than_a_usage_error(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
+def test_no_content_of_a_key_file_does_worse_than_a_usage_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
+) -> None:
     directory = tmp_path_factory.mktemp("keys")
     directory.chmod(0o700)
     NodeKeys.generate().save(directory)

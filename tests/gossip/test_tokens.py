@@ -296,7 +296,9 @@ async def test_the_book_is_bounded_until_old_tokens_are_forgotten() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("uses", "ttl", "code"), [(0, 60, "bad-token-uses"), (2049, 60, "bad-token-uses"), (1, 0, "bad-token-ttl"), (1, 10**8, "bad-token-ttl")])
+@pytest.mark.parametrize(
+    ("uses", "ttl", "code"), [(0, 60, "bad-token-uses"), (2049, 60, "bad-token-uses"), (1, 0, "bad-token-ttl"), (1, 10**8, "bad-token-ttl")]
+)
 async def test_senseless_tokens_are_not_made(uses: int, ttl: int, code: str) -> None:
     with pytest.raises(UsageError) as caught:
         await create(TokenBook(MemoryRecords()), uses=uses, ttl=ttl)

@@ -598,7 +598,9 @@ async def test_a_name_is_looked_up_again_after_each_failure(monkeypatch: pytest.
         assert answers == []
 
 
-@pytest.mark.parametrize("key, endpoint", [("x" * 40, "garbage"), ("short", ANY_PORT.replace("0", "9", 1)), ("~" * 40, "tcp://127.0.0.1:9")])
+@pytest.mark.parametrize(
+    "key, endpoint", [("x" * 40, "garbage"), ("short", ANY_PORT.replace("0", "9", 1)), ("~" * 40, "tcp://127.0.0.1:9")]
+)
 async def test_a_member_with_a_senseless_entry_is_down_and_harms_nobody(key: str, endpoint: str) -> None:
     with nodes(2) as (a, b):
         a.transport.add_peer(key, endpoint)

@@ -1,0 +1,552 @@
+"""The reconciler against the simulated multipathd, over its real socket: the usual course, failures, and a crash at every point."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from apply.hostpaths import HostPaths
+from apply.journal import Ledger, Remembered
+from apply.live import Timing
+from apply.model import Lun, Model
+from apply.multipathd import MultipathdClient
+from apply.outcome import ApplyOutcome, ApplyState
+from apply.plan import Desired
+from apply.reconcile import Reconciler
+from apply.render import MAIN, OVERRIDES, Rendered, RenderedFile, allow_list, render
+from apply.simulated.server import serve
+from apply.wwids import HEADER, read
+from store.failpoints import FAILPOINTS
+from store.records import MemoryRecords
+
+pytestmark = pytest.mark.anyio
+
+A, B, C, D, E, HAND = (f"3600000000000000{n}" for n in "abcdef")
+TIMING = Timing(reconfigure=5.0, settle=1.0, poll=0.005)
+
+
+class Crash(BaseException):
+    """Stands for the death of the process."""
+
+
+def lun_table(wwid: str, number: int, *, paths: int = 2, open_: bool = False) -> str:
+    rows = "".join(
+        f'[[lun.path]]\ndev = "sd{chr(97 + number)}{chr(97 + n)}"\nhcil = "{n}:0:0:{number}"\nhost_wwpn = "0x{n:02}"\ntarget_wwpn = "0x9{n}"\n'
+        for n in range(paths)
+    )
+    return (
+        f'[[lun]]\nwwid = "{wwid}"\nvendor = "LAB"\nproduct = "SAN"\nrev = "1"\nsize_bytes = 67108864\nopen = {json.dumps(open_)}\n{rows}'
+    )
+
+
+class Host:
+    """One simulated host with what outlives the agent on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.etc = root / "multipath"
+        self.etc.mkdir(parents=True)
+        self.paths = HostPaths(self.etc, root / "state", root / "mapper", root / "sys")
+        self.luns = root / "luns.toml"
+        self.program = root / "multipathd"
+        self.records = MemoryRecords()
+        self.now = 1_000_000.0
+        self.client = MultipathdClient(str(root / "sock"), self.program, 2.0)
+        self.points: list[str] = []
+        self.asked: list[str] = []
+        self.visible()
+
+    def visible(self, *wwids: str, opened: Iterable[str] = ()) -> None:
+        chosen = wwids or (A, B, C, D, E, HAND)
+        self.luns.write_text("".join(lun_table(w, n, open_=w in opened) for n, w in enumerate(chosen)))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Host"]:
+        ready = asyncio.Event()
+        task = asyncio.create_task(serve(str(self.root / "sock"), self.etc, self.luns, self.program, ready=ready.set))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        try:
+            yield self
+        finally:
+            waiting.cancel()
+            task.cancel()
+            await asyncio.gather(task, waiting, return_exceptions=True)
+
+    async def ask(self, command: str) -> str:
+        self.asked.append(command)
+        return await self.client.ask(command)
+
+    def agent(self, reach: Callable[[str], None] | None = None, *, accept_renames: bool = False) -> Reconciler:
+        return Reconciler(
+            self.paths,
+            self,
+            self.records,
+            lambda: self.now,
+            timing=TIMING,
+            reach=reach or self.points.append,
+            accept_renames=accept_renames,
+        )
+
+    async def converge(self, wanted: Desired, *, force: bool = False) -> ApplyOutcome:
+        self.asked.clear()
+        self.points.clear()
+        return await self.agent().converge(wanted, force=force)
+
+    async def names(self) -> dict[str, str]:
+        return {m["uuid"]: m["name"] for m in json.loads(await self.client.ask("show maps json"))["maps"]}
+
+    async def remembered(self) -> Remembered:
+        return await Ledger(self.records).load()
+
+    @property
+    def reconfigures(self) -> int:
+        return self.asked.count("reconfigure")
+
+    @property
+    def active(self) -> list[str]:
+        return sorted(line.strip("/") for line in self.paths.wwids.read_text().splitlines() if line.startswith("/"))
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.paths.conf_dir.iterdir()} if self.paths.conf_dir.is_dir() else {}
+
+    async def state(self) -> Mapping[str, object]:
+        """Everything that must be the same however an apply came about."""
+        remembered = await self.remembered()
+        outcome = remembered.outcome
+        return {
+            "files": self.files(),
+            "allowed": self.active,
+            "names": await self.names(),
+            "owned": {wwid: row.confirmed for wwid, row in remembered.owned.items()},
+            "journal": remembered.journal,
+            "pruning": remembered.pruning,
+            "committed": remembered.committed,
+            "kept": {path.name: path.read_bytes() for path in self.paths.kept_dir.iterdir()},
+            "outcome": (outcome.state, outcome.desired, outcome.applied, [e.code for e in outcome.errors]) if outcome else None,
+        }
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path / "h")
+
+
+def desired(*luns: Lun, digest: str = "d1", overrides: str = "", may_remove: bool = True, blocked: Iterable[str] = (), **defaults: str) -> Desired:
+    model = Model(
+        defaults=defaults, luns={lun.wwid: lun for lun in luns}, overrides=overrides, empty=not (luns or overrides or defaults)
+    )
+    rendered = render(model, digest=digest, tools_version=(0, 9, 4))
+    return Desired(digest, rendered, allow_list(model), may_remove, frozenset(blocked), model.empty)
+
+
+FIRST = desired(Lun(A, "a"), Lun(B, "b"), Lun(E), Lun(HAND), digest="d1", polling_interval="5")
+SECOND = desired(
+    Lun(A, "b"), Lun(B, "a"), Lun(D, "d", options={"no_path_retry": "18"}), Lun(HAND), digest="d2",
+    overrides="blacklist {\n\tdevnode \"^never$\"\n}\n", polling_interval="7",
+)  # fmt: skip
+EMPTY = desired(digest="d0")
+
+
+def hand_made(host: Host) -> None:
+    host.paths.wwids.write_bytes(HEADER + f"/{HAND}/\n/{C}/\n".encode())
+
+
+async def test_from_nothing_to_in_sync_and_idempotent(host: Host) -> None:
+    async with host.running():
+        outcome = await host.converge(FIRST)
+        assert (outcome.state, outcome.applied, outcome.errors, outcome.added) == (ApplyState.IN_SYNC, "d1", (), (A, B, E, HAND))
+        assert await host.names() == {A: "a", B: "b", E: E, HAND: HAND}
+        assert host.files() == {MAIN: FIRST.rendered.files[MAIN].content}
+        assert host.reconfigures == 1
+        before = {path: path.stat().st_mtime_ns for path in host.etc.rglob("*")}
+        again = await host.converge(FIRST)
+        assert (again.state, again.changed, again.at) == (ApplyState.IN_SYNC, False, outcome.at)
+        assert host.reconfigures == 0
+        assert host.points == []
+        assert {path: path.stat().st_mtime_ns for path in host.etc.rglob("*")} == before
+
+
+async def test_hand_made_lines_are_never_adopted_nor_removed(host: Host) -> None:
+    hand_made(host)
+    async with host.running():
+        assert (await host.converge(FIRST)).added == (A, B, E)
+        await host.converge(desired(Lun(A), digest="d3"))
+        assert host.active == [A, C, HAND]
+        assert (await host.remembered()).owned.keys() == {A}
+        outcome = await host.converge(EMPTY)
+        assert (outcome.state, outcome.removed) == (ApplyState.IN_SYNC, (A,))
+        assert host.active == [C, HAND]
+        assert host.files() == {}
+        assert await host.names() == {C: C, HAND: HAND}
+
+
+async def test_a_hand_removed_line_comes_back_and_a_duplicate_stays(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        host.paths.wwids.write_text(host.paths.wwids.read_text().replace(f"/{A}/", f"#{A}/") + f"/{B}/\n")
+        outcome = await host.converge(FIRST)
+        assert (outcome.state, outcome.added) == (ApplyState.IN_SYNC, (A,))
+        await host.converge(desired(Lun(A), digest="d3"))
+        assert host.active == [A, B], "the second line for B is somebody else's"
+        assert (await host.remembered()).owned.keys() == {A}
+
+
+async def test_names_are_swapped_in_two_steps(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        outcome = await host.converge(desired(Lun(A, "b"), Lun(B, "a"), Lun(E), Lun(HAND), digest="d2"))
+        assert (outcome.state, outcome.errors) == (ApplyState.IN_SYNC, ())
+        assert host.reconfigures == 2
+        assert await host.names() == {A: "b", B: "a", E: E, HAND: HAND}
+
+
+async def test_an_edit_that_means_nothing_to_multipathd_is_not_loaded(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        same = desired(Lun(A, "a"), Lun(B, "b"), Lun(E), Lun(HAND), digest="d9", polling_interval="5")
+        outcome = await host.converge(same)
+        assert (outcome.state, outcome.applied, host.reconfigures) == (ApplyState.IN_SYNC, "d9", 0)
+        assert b"d9" in host.files()[MAIN]
+
+
+async def test_a_line_in_use_is_put_back_and_deferred(host: Host) -> None:
+    host.visible(A, B, E, HAND, opened=[B])
+    async with host.running():
+        await host.converge(FIRST)
+        shrunk = desired(Lun(A, "a"), digest="d3")
+        outcome = await host.converge(shrunk)
+        assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.IN_SYNC, ["prune-deferred"])
+        assert B in outcome.errors[0].message
+        assert host.active == [A, B]
+        assert (await host.remembered()).owned.keys() == {A, B}
+        waiting = await host.converge(shrunk)
+        assert (host.reconfigures, [e.code for e in waiting.errors]) == (0, ["prune-deferred"])
+        host.visible(A, B, E, HAND)
+        host.now += 3600
+        later = await host.converge(shrunk)
+        assert (later.errors, later.removed, host.active) == ((), (B,), [A])
+
+
+async def test_force_tries_a_deferred_line_at_once_and_teardown_waits(host: Host) -> None:
+    host.visible(A, B, E, HAND, opened=[B])
+    async with host.running():
+        await host.converge(FIRST)
+        outcome = await host.converge(EMPTY)
+        assert (outcome.state, host.files(), host.active) == (ApplyState.TEARDOWN, {}, [B])
+        assert (await host.converge(EMPTY)).state is ApplyState.TEARDOWN
+        assert host.reconfigures == 0
+        host.visible(A, B, E, HAND)
+        done = await host.converge(EMPTY, force=True)
+        assert (done.state, done.errors, host.active) == (ApplyState.IN_SYNC, (), [])
+
+
+async def test_a_conflict_or_ignorance_prunes_nothing(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        blocked = await host.converge(desired(Lun(A, "a"), digest="d3", blocked=[B]))
+        assert [e.code for e in blocked.errors] == ["prune-deferred"]
+        assert "conflict" in blocked.errors[0].message
+        assert host.active == [A, B]
+        before = await host.state()
+        ignorant = await host.converge(desired(Lun(B, "b"), digest="d4", may_remove=False))
+        assert (ignorant.state, [n.code for n in ignorant.notes]) == (ApplyState.PENDING, ["prune-deferred"])
+        torn = await host.converge(desired(digest="d0", may_remove=False))
+        assert torn.state is ApplyState.PENDING
+        after = await host.state()
+        assert {**after, "outcome": None} == {**before, "outcome": None}
+
+
+async def test_an_edited_file_is_not_touched(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        edited = host.files()[MAIN] + b"# my note\n"
+        (host.paths.conf_dir / MAIN).write_bytes(edited)
+        for wanted in (SECOND, EMPTY):
+            outcome = await host.converge(wanted)
+            assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.FAILED, ["foreign-or-edited-file"])
+            assert str(host.paths.conf_dir / MAIN) in outcome.errors[0].message
+        assert host.files() == {MAIN: edited}
+        assert host.active == sorted([A, B, E, HAND])
+
+
+async def test_maps_of_others_are_protected(host: Host) -> None:
+    (host.paths.conf_dir).mkdir()
+    (host.paths.conf_dir / "10-local.conf").write_text('defaults {\n\tuser_friendly_names "yes"\n\tfind_multipaths "greedy"\n}\n')
+    host.visible(A, B)
+    async with host.running():
+        live = await host.names()
+        assert live[A].startswith("mpath")
+        refused = await host.converge(desired(Lun(B)))
+        assert (refused.state, {e.code for e in refused.errors}) == (ApplyState.FAILED, {"foreign-map-affected"})
+        assert live[A] in refused.errors[0].message
+        assert (host.reconfigures, MAIN in host.files()) == (0, False)
+        cured = await host.converge(desired(Lun(A, "disk-a"), Lun(B)))
+        assert cured.state is ApplyState.IN_SYNC
+        assert await host.names() == {A: "disk-a", B: B}
+
+
+async def test_renames_may_be_accepted(host: Host) -> None:
+    (host.paths.conf_dir).mkdir()
+    (host.paths.conf_dir / "10-local.conf").write_text('defaults {\n\tuser_friendly_names "yes"\n\tfind_multipaths "greedy"\n}\n')
+    host.visible(A, B)
+    async with host.running():
+        outcome = await host.agent(accept_renames=True).converge(desired(Lun(B)))
+        assert outcome.state is ApplyState.IN_SYNC
+        assert (await host.names())[B] == B
+
+
+async def test_a_local_override_is_named_and_healed(host: Host) -> None:
+    async with host.running():
+        local = host.paths.conf_dir / "99-local.conf"
+        host.paths.conf_dir.mkdir()
+        local.write_text('defaults {\n\tpolling_interval "9"\n}\n')
+        outcome = await host.converge(FIRST)
+        assert (outcome.state, [e.code for e in outcome.errors], outcome.applied) == (ApplyState.FAILED, ["overridden-locally"], "")
+        assert str(local) in outcome.errors[0].message
+        assert MAIN in host.files(), "our files stay: taking them away would cure nothing"
+        again = await host.converge(FIRST)
+        assert (again.errors[0].count, host.reconfigures) == (2, 0)
+        local.unlink()
+        healed = await host.converge(FIRST)
+        assert (healed.state, healed.applied, host.reconfigures) == (ApplyState.IN_SYNC, "d1", 1)
+
+
+async def test_a_configuration_that_kills_maps_is_rolled_back(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        good = await host.state()
+        outcome = await host.converge(broken())
+        assert outcome.state is ApplyState.FAILED
+        assert {e.code for e in outcome.errors} >= {"reconfigure-failed"}
+        assert "apply.rollback.restored" in host.points
+        assert {**await host.state(), "outcome": None} == {**good, "outcome": None}
+        assert (outcome.desired, outcome.applied) == ("bad", "d1")
+
+
+def broken() -> Desired:
+    """A file that no validation lets through: the kernel refuses the table, and multipathd drops the unused map."""
+    content = FIRST.rendered.files[MAIN].content.replace(b'alias "a"', b'alias "a"\n\t\tpath_selector "nonsense 0"')
+    return Desired("bad", Rendered({MAIN: RenderedFile(content, 0o644)}, ()), FIRST.allow_list, True)
+
+
+async def test_a_first_apply_that_fails_leaves_no_file(host: Host) -> None:
+    hand_made(host)
+    async with host.running():
+        await host.ask("reconfigure")
+        main = RenderedFile(FIRST.rendered.files[MAIN].content + b'overrides {\n\tpath_checker "nonsense"\n}\n', 0o644)
+        outcome = await host.converge(Desired("bad", Rendered({MAIN: main}, ()), FIRST.allow_list, True))
+        assert outcome.state is ApplyState.FAILED
+        assert host.files() == {}
+        assert {A, B, E, C, HAND} == set(host.active), "lines that were added stay: they are ours"
+        assert (await host.remembered()).owned.keys() == {A, B, E}
+        assert (await host.converge(EMPTY)).state is ApplyState.IN_SYNC
+        assert set(host.active) == {C, HAND}
+
+
+async def test_a_lun_that_is_not_visible_is_a_note(host: Host) -> None:
+    host.visible(A)
+    async with host.running():
+        outcome = await host.converge(desired(Lun(A), Lun(B)))
+        assert (outcome.state, outcome.errors, [n.code for n in outcome.notes]) == (ApplyState.IN_SYNC, (), ["wwid-not-visible"])
+        host.visible(A, B)
+        later = await host.converge(desired(Lun(A), Lun(B)))
+        assert (later.notes, await host.names()) == ((), {A: A, B: B})
+
+
+async def test_without_multipath_tools(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+    outcome = await host.converge(SECOND)
+    assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.FAILED, ["not-installed"])
+    assert "apt install" in outcome.errors[0].hint
+    again = await host.converge(SECOND)
+    assert (again.errors[0].count, again.errors[0].since) == (2, outcome.errors[0].since)
+    note = await host.converge(Desired("d2", SECOND.rendered, SECOND.allow_list, needed=False, may_remove=True))
+    assert (note.state, note.errors, [n.code for n in note.notes]) == (ApplyState.NOT_APPLICABLE, (), ["not-installed"])
+    host.program.touch()
+    down = await host.converge(SECOND)
+    assert (down.state, [e.code for e in down.errors]) == (ApplyState.FAILED, ["daemon-down"])
+    host.program.unlink()
+    async with host.running():
+        assert (await host.converge(SECOND)).state is ApplyState.IN_SYNC
+
+
+async def test_teardown_without_multipath_tools(host: Host) -> None:
+    hand_made(host)
+    async with host.running():
+        await host.converge(FIRST)
+    outcome = await host.converge(EMPTY)
+    assert (outcome.state, [n.code for n in outcome.notes], outcome.removed) == (ApplyState.NOT_APPLICABLE, ["not-installed"], (A, B, E))
+    assert (host.files(), host.active) == ({}, [C, HAND])
+    remembered = await host.remembered()
+    assert (remembered.journal, remembered.owned) == (None, {})
+    quiet = await host.converge(EMPTY)
+    assert (quiet.state, quiet.changed) == (ApplyState.NOT_APPLICABLE, False)
+
+
+async def test_an_alias_that_is_taken_writes_nothing(host: Host) -> None:
+    (host.root / "mapper").mkdir()
+    (host.root / "mapper" / "a").touch()
+    async with host.running():
+        outcome = await host.converge(FIRST)
+        assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.FAILED, ["alias-conflict"])
+        assert (host.files(), read(host.paths.wwids).active) == ({}, frozenset())
+
+
+async def test_a_change_of_fabric_notifications_wants_a_restart(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        fpin = desired(Lun(A), digest="d5", marginal_pathgroups="fpin")
+        for _ in range(2):
+            outcome = await host.converge(fpin)
+            assert (outcome.state, [n.code for n in outcome.notes]) == (ApplyState.IN_SYNC, ["restart-required"])
+
+
+async def test_lost_records_make_everything_foreign(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        host.records = MemoryRecords()
+        same = await host.converge(FIRST)
+        assert (same.state, same.added) == (ApplyState.IN_SYNC, ())
+        assert (await host.remembered()).owned == {}
+        changed = await host.converge(desired(Lun(A), digest="d3"))
+        assert changed.state is ApplyState.IN_SYNC, "a file of exactly the wanted bytes was verified and is ours again"
+        assert host.active == sorted([A, B, E, HAND])
+
+
+async def test_what_cannot_be_written_is_named_and_nothing_is_half_done(host: Host) -> None:
+    host.paths.conf_dir.write_text("not a directory")
+    async with host.running():
+        outcome = await host.converge(FIRST)
+        assert outcome.state is ApplyState.FAILED
+        assert outcome.errors[0].code == "write-failed"
+        assert str(host.paths.conf_dir) in outcome.errors[0].message
+        host.paths.conf_dir.unlink()
+        assert (await host.converge(FIRST)).state is ApplyState.IN_SYNC
+        assert (await host.remembered()).owned.keys() == {A, B, E, HAND}
+
+
+# A crash at every point
+
+
+async def first_then(host: Host, *_: Desired) -> None:
+    hand_made(host)
+    await host.ask("reconfigure")
+    assert (await host.converge(FIRST)).state is ApplyState.IN_SYNC
+
+
+async def only_hand_made(host: Host, *_: Desired) -> None:
+    hand_made(host)
+    await host.ask("reconfigure")
+
+
+CASES: dict[str, tuple[Callable[[Host], object], Desired]] = {
+    "first": (only_hand_made, FIRST),
+    "change": (first_then, SECOND),
+    "teardown": (first_then, EMPTY),
+    "rollback": (first_then, broken()),
+}
+
+
+async def reached(tmp_path: Path, case: str) -> tuple[list[str], Mapping[str, object]]:
+    """The points that an undisturbed run reaches, and how it ends."""
+    prepare, wanted = CASES[case]
+    host = Host(tmp_path / "undisturbed")
+    async with host.running():
+        await prepare(host)  # type: ignore[misc]
+        await host.converge(wanted)
+        return list(host.points), await host.state()
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_crash_at_any_point_is_survived(tmp_path: Path, case: str) -> None:
+    prepare, wanted = CASES[case]
+    points, end = await reached(tmp_path, case)
+    for number, point in enumerate(points):
+        host = Host(tmp_path / f"{number}-{point}")
+        async with host.running():
+            await prepare(host)  # type: ignore[misc]
+            counted: Counter[str] = Counter()
+
+            def crash(name: str, at: int = number, counted: Counter[str] = counted) -> None:
+                counted["all"] += 1
+                if counted["all"] == at + 1:
+                    raise Crash(name)
+
+            with pytest.raises(Crash, match=point):
+                await host.agent(crash).converge(wanted)
+            after = host.agent()
+            await after.recover()
+            assert not [name for name in host.files() if name.endswith(".tmp")]
+            assert {HAND, C} <= set(host.active)
+            assert not {HAND, C} & (await host.remembered()).owned.keys()
+            assert all(row.confirmed for row in (await host.remembered()).owned.values())
+            await after.converge(wanted)
+            assert await host.state() == end, f"after a crash at {point} (call {number})"
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_after_a_crash_another_configuration_may_be_wanted(tmp_path: Path, case: str) -> None:
+    prepare, wanted = CASES[case]
+    points, _ = await reached(tmp_path, case)
+    other = desired(Lun(A, "other"), Lun(C), digest="d7")
+    for number, point in enumerate(points):
+        host = Host(tmp_path / f"{number}-{point}")
+        async with host.running():
+            await prepare(host)  # type: ignore[misc]
+            calls = iter(range(len(points)))
+
+            def crash(name: str, at: int = number, calls: Iterable[int] = calls) -> None:
+                if next(iter(calls)) == at:
+                    raise Crash(name)
+
+            with pytest.raises(Crash):
+                await host.agent(crash).converge(wanted)
+            outcome = await host.agent().converge(other)
+            assert (outcome.state, outcome.errors) == (ApplyState.IN_SYNC, ()), point
+            assert host.active == sorted([A, C, HAND]), point
+            assert (await host.remembered()).owned.keys() == {A}, point
+            assert await host.names() == {A: "other", C: C, HAND: HAND}, point
+
+
+async def test_the_crash_cases_reach_every_point(tmp_path: Path) -> None:
+    seen = set()
+    for case in CASES:
+        points, _ = await reached(tmp_path / case, case)
+        seen |= set(points)
+    assert seen == {name for name in FAILPOINTS if name.startswith("apply.")}
+
+
+async def test_a_line_that_others_wrote_during_the_crash_stays_theirs(host: Host) -> None:
+    def crash(name: str) -> None:
+        if name == "apply.wwids.owned":
+            raise Crash(name)
+
+    hand_made(host)
+    async with host.running():
+        with pytest.raises(Crash):
+            await host.agent(crash).converge(FIRST)
+        with host.paths.wwids.open("ab") as file:
+            file.write(f"/{A}/\n".encode())
+        await host.agent().recover()
+        await host.converge(FIRST)
+        assert (await host.remembered()).owned.keys() == {B, E}
+        await host.converge(EMPTY)
+        assert host.active == sorted([A, C, HAND])
+
+
+async def test_two_files_are_removed_and_one_comes_back(host: Host) -> None:
+    async with host.running():
+        await host.converge(SECOND)
+        assert sorted(host.files()) == [MAIN, OVERRIDES]
+        await host.converge(FIRST)
+        assert sorted(host.files()) == [MAIN]
+        assert (await host.converge(EMPTY)).state is ApplyState.IN_SYNC
+        assert host.files() == {}
