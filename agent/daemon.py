@@ -16,6 +16,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import structlog
+import uvloop
 
 from agent.alarms import Alarms
 from agent.api.app import make_app
@@ -52,12 +53,7 @@ log = structlog.get_logger("agent")
 def run(settings: Settings) -> int:
     """Run the agent until SIGTERM or SIGINT; returns the exit status. PathmeshError for what keeps it from starting."""
     configure(settings.log)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(_main(settings))
-    else:
-        uvloop.run(_main(settings))
+    uvloop.run(_main(settings))
     return 0
 
 
@@ -66,7 +62,7 @@ async def _main(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with _opened(settings) as (node, server, local_socket, keeper):
+    async with opened(settings) as (node, server, local_socket, keeper):
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -82,7 +78,7 @@ async def _main(settings: Settings) -> None:
                 await stopping.wait()
                 notify("STOPPING=1")
                 log.info("stopping")
-                server.should_exit = True
+                server.finish()
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait([serving], timeout=3)
@@ -92,7 +88,7 @@ async def _main(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, socket.socket, HealthKeeper]]:
+async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, socket.socket, HealthKeeper]]:
     """Everything open, in order; closed in the opposite order."""
     async with contextlib.AsyncExitStack() as stack:
         database = await Database.open(settings.node.state_dir)
@@ -114,6 +110,8 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, 
             pull_ms=settings.gossip.pull_interval_ms,
         )
         picture, alarms = Picture(engine), Alarms()
+        if settings.web.listen is not None:
+            alarms.raise_alarm("web-not-served", "web.listen is set, but this version has no web page", "remove web.listen from the settings")
 
         local_socket = bind_socket(settings.api)
         stack.callback(_remove_socket, local_socket, settings)

@@ -18,12 +18,12 @@ from agent.settings import Settings
 from agent.writes import Writer, problem_json
 from apply.backoff import Backoff
 from apply.collect import Context, HealthCollector, acceptance_of
+from apply.daemon import Timing
 from apply.diff import render_diff
 from apply.dropins import DropIns
 from apply.expected import Acceptance
 from apply.hostpaths import HostPaths
 from apply.inuse import HostInUse
-from apply.live import Timing
 from apply.multipathd import MultipathdClient
 from apply.outcome import ApplyOutcome, ApplyState
 from apply.plan import Desired

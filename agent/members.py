@@ -99,6 +99,7 @@ class Members:
                     code=JoinCode.NAME_TAKEN,
                     hint=f"join with another --name, or retire the old one first: pathmesh member retire {request.name}",
                 )
+            self._refuse_known_keys(request)
             if len(registry.by_name) >= limit("members"):
                 raise UsageError(f"the cluster has {limit('members'):,} members", code=JoinCode.CLUSTER_FULL)
             record = await self._tokens.redeem(request.token_id, request.secret, request.actor, time.time())
@@ -124,6 +125,17 @@ class Members:
                 for m in self._engine.replica.registry.active
             ),
         )
+
+    def _refuse_known_keys(self, request: JoinRequest) -> None:
+        """A joiner proves that it has the token, not that it owns the keys it names: another member's are never taken."""
+        for member in self._engine.replica.registry.by_name.values():
+            same = (member.actor, member.curve_key, member.signing_key)
+            if request.actor in same or request.curve_key in same or request.signing_key in same:
+                raise UsageError(
+                    f"the keys of {request.name!r} belong to the member {member.name!r}",
+                    code=JoinCode.FAILED,
+                    hint="was the keys directory copied from there? every node makes its own",
+                )
 
     async def retire(self, name: str, *, reason: str = "", dry_run: bool = False) -> None:
         """Take a member out of the cluster for good: it takes effect on every node as soon as the edit arrives there."""

@@ -101,7 +101,7 @@ def node_json(node: Node, name: str) -> dict[str, Any]:
 def apply_json(said: Cell | None) -> dict[str, Any]:
     """A node's apply state, as it said last."""
     if said is None:
-        return {"state": "pending", "desired": None, "applied": None, "at": None, "errors": []}
+        return {"state": "pending", "desired": None, "applied": None, "at": None, "errors": [], "notes": []}
     return {key: said.detail.get(key) for key in ("state", "desired", "applied", "at", "errors", "notes")}
 
 

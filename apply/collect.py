@@ -1,5 +1,6 @@
 """The collector: asks this node's daemon, keeps the learned baselines, and hands out the node's cells."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ class HealthCollector:
         self._notes = notes
         self._monotonic = monotonic
         self._wall = wall
+        self._one_at_a_time = asyncio.Lock()
         self._memory = Memory()
         self._baselines: dict[str, Baseline] | None = None
         self.facts = DaemonFacts("unknown")
@@ -84,7 +86,10 @@ class HealthCollector:
 
     async def poll(self) -> list[Cell]:
         """The cells of this node now: its maps, its apply state, its facts. Never raises for what the daemon does or does not say."""
-        context = self._context()
+        async with self._one_at_a_time:
+            return await self._poll(self._context())
+
+    async def _poll(self, context: Context) -> list[Cell]:
         before = await self._known_baselines()
         topology, seen, sizes, failure = await self._ask()
         view = View(
@@ -112,9 +117,10 @@ class HealthCollector:
 
     async def adopt(self, known: Mapping[str, tuple[str, ...]]) -> None:
         """Take over the baselines that peers remember of this node, by WWID, after it lost its own."""
-        before = await self._known_baselines()
-        grown = {wwid: adopt(before.get(wwid, Baseline()), identities) for wwid, identities in known.items()}
-        await self._remember(before, {**before, **grown})
+        async with self._one_at_a_time:
+            before = await self._known_baselines()
+            grown = {wwid: adopt(before.get(wwid, Baseline()), identities) for wwid, identities in known.items()}
+            await self._remember(before, {**before, **grown})
 
     async def _ask(self) -> tuple[Topology | None, Mapping[str, Seen], Mapping[str, int], str]:
         """Maps, visible paths, rounded sizes, and the error's code if the daemon could not be asked."""

@@ -14,7 +14,6 @@ Comments start with `#` or `!` outside quotes; inside quotes `""` is a quote. Th
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-
 _OPEN, _CLOSE = "\0{", "\0}"
 """Braces among words; a quoted brace is a word like any other."""
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
-from apply.dropins import NAMES
+from apply.managed import NAMES
 from apply.render import Rendered
 
 

@@ -7,15 +7,14 @@ the state directory, for going back.
 
 import contextlib
 import errno
-import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from apply.render import MAIN, OVERRIDES, RenderedFile, is_ours
+from apply.managed import NAMES
+from apply.render import RenderedFile
 from store.errors import UnavailableError
 
-NAMES = (MAIN, OVERRIDES)
 TEMPORARY_SUFFIX = ".tmp"
 
 _HINTS = {
@@ -33,16 +32,6 @@ class WriteFailed(UnavailableError):
     def __init__(self, path: Path, error: OSError) -> None:
         hint = _HINTS.get(error.errno or 0, "check the directory and the disk")
         super().__init__(f"{path}: {error.strerror}", code="write-failed", hint=hint)
-
-
-def sha256(content: bytes) -> str:
-    """The hash by which we recognise what we wrote, in hex."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def is_managed(content: bytes, known: Collection[str]) -> bool:
-    """Whether a file's bytes are exactly what we wrote: our marker, and one of the `known` hashes."""
-    return is_ours(content) and sha256(content) in known
 
 
 class DropIns:

@@ -166,9 +166,7 @@ def _present(view: View, found: MapView, baseline: Baseline) -> Cell:
     return Cell(MULTIPATH_MAP, wwid, state, reasons, detail, _measures(found), view.wall)
 
 
-def _detail(
-    view: View, found: MapView, expected: Expectation, verdict: Verdict, baseline: Baseline, *, allowed: bool
-) -> dict[str, Any]:
+def _detail(view: View, found: MapView, expected: Expectation, verdict: Verdict, baseline: Baseline, *, allowed: bool) -> dict[str, Any]:
     wwid, seen = found.map.uuid, view.seen.get(found.map.uuid)
     names = {path.id for path in found.paths}
     flags = []

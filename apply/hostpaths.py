@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from apply.dropins import NAMES
+from apply.managed import NAMES
 from apply.render import MAIN
 
 

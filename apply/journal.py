@@ -31,12 +31,17 @@ class Appending(msgspec.Struct, frozen=True):
 
 
 class Journal(msgspec.Struct, frozen=True):
-    """An open intent. `hashes` are those by which each of our files is recognised meanwhile; `told`: multipathd was told to read them."""
+    """An open intent.
+
+    `hashes` are those by which each of our files is recognised meanwhile; `told`: multipathd was told to read them. `working` are the
+    maps (WWID to name) that worked before, which the new configuration has to leave working.
+    """
 
     desired: str
     hashes: Mapping[str, tuple[str, ...]]
     appending: Appending | None = None
     told: bool = False
+    working: Mapping[str, str] = {}
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -128,12 +133,13 @@ def settle(remembered: Remembered, content: bytes) -> tuple[dict[str, Owned], fr
 
 
 def _written(appending: Appending, content: bytes) -> frozenset[str]:
-    """The WWIDs whose whole lines our append put there, if the file is its former self plus (a beginning of) that append."""
+    """The WWIDs that our append put there, if the file is its former self plus exactly that append.
+
+    A part of it proves nothing: anybody may have written one of the lines while we were dead.
+    """
     before, added = content[: appending.size], content[appending.size :]
-    if hashlib.sha256(before).hexdigest() != appending.sha256 or not appending.payload.startswith(added):
-        return frozenset()
-    lines = {line for line in added.split(b"\n")[:-1] if line}
-    return frozenset(wwid for wwid in appending.wwids if b"/%s/" % wwid.encode() in lines)
+    ours = hashlib.sha256(before).hexdigest() == appending.sha256 and added == appending.payload
+    return frozenset(appending.wwids) if ours else frozenset()
 
 
 def _encode(value: object) -> bytes:

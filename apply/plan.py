@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from apply.confsyntax import multipaths, parse
-from apply.dropins import NAMES, is_managed
 from apply.journal import Remembered
+from apply.managed import NAMES, is_managed
 from apply.render import MAIN, Rendered, RenderedFile, body
-from apply.wwids import AllowList
+from apply.wwids_file import AllowList
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,7 @@ def make_plan(desired: Desired, files: Mapping[str, bytes], allowed: AllowList, 
     install = {name: file for name, file in sorted(desired.rendered.files.items()) if files.get(name) != file.content}
     remove = tuple(name for name in NAMES if name in files and name not in desired.rendered.files)
     unwanted = remembered.owned.keys() - desired.allow_list
-    foreign = tuple(
-        name for name in (*install, *remove) if name in files and not is_managed(files[name], remembered.known_hashes(name))
-    )
+    foreign = tuple(name for name in (*install, *remove) if name in files and not is_managed(files[name], remembered.known_hashes(name)))
     takes_away = bool(remove) or _takes_away(files.get(MAIN), desired.rendered.files.get(MAIN)) or bool(desired.empty and unwanted)
     ignorant = Hold.IGNORANT if takes_away and not desired.may_remove else Hold.NOTHING
     return Plan(

@@ -4,7 +4,6 @@ Our files pin `user_friendly_names no` and `find_multipaths strict`. On a host t
 from the bindings file, and drops unused maps that are not in the allow-list.
 """
 
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def taken_names(names: Mapping[str, str], live: Live, mapper: Path, sysfs: Path)
 
 def _other_device(node: Path, wwid: str, sysfs: Path) -> str:
     """What `/dev/mapper/<name>` is, if it is there and is not this LUN's map."""
-    if not os.path.lexists(node):
+    if not (node.is_symlink() or node.exists()):
         return ""
     device = sysfs / "block" / node.resolve().name / "dm" / "uuid"
     try:
@@ -72,5 +71,3 @@ def _other_device(node: Path, wwid: str, sysfs: Path) -> str:
 
 def _taken(wwid: str, name: str, other: str) -> ApplyError:
     return ApplyError("alias-conflict", f"alias {name!r} of {wwid} is taken on this host by {other}", "choose another alias")
-
-

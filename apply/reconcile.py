@@ -16,26 +16,28 @@ journal says that this was done.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection
 
 import msgspec
 
+from apply.attempt import Attempt, finished, judged, outcome_of, told
 from apply.confsyntax import parse, without_aliases
-from apply.dropins import DropIns, Reach, WriteFailed, sha256
+from apply.daemon import Daemon, ReconfigureFailed, ReconfigurePending, Timing
+from apply.dropins import DropIns, Reach, WriteFailed
 from apply.facts import Asks
 from apply.hostpaths import HostPaths
 from apply.inuse import InUse, NothingInUse
 from apply.journal import KNOWN_HASHES, Committed, Journal, Ledger, Remembered
-from apply.live import Daemon, Live, ReconfigureFailed, ReconfigurePending, Timing
+from apply.live import Live
+from apply.managed import sha256
 from apply.multipathd import DaemonTimeout, MultipathdError, NotInstalled
-from apply.outcome import ApplyError, ApplyOutcome, ApplyState, carry_on
+from apply.outcome import ApplyError, ApplyOutcome, ApplyState
 from apply.ownership import Ownership
-from apply.plan import Desired, Hold, Plan, listens_to_fabric, make_plan, names_to_free, wanted_names
+from apply.plan import Desired, Hold, listens_to_fabric, make_plan, names_to_free, wanted_names
 from apply.preflight import foreign_maps, taken_names
 from apply.render import MAIN, OVERRIDES, RenderedFile
-from apply.udev import NoUdev, Udev
-from apply.verify import Findings, Wanted, verify
+from apply.udev import NoUdev, Triggers
+from apply.verify import Findings, Wanted, verify, working_maps
 from apply.wwids import read
 from store.errors import PathmeshError
 from store.failpoints import reach as real_reach
@@ -43,42 +45,6 @@ from store.records import Records
 
 UNCHANGED_PATIENCE = 0.2
 """The share of the time to settle that a host gets whose files nobody touched: most of what is wrong there stays wrong."""
-
-
-@dataclass
-class _Attempt:
-    """One pass of `converge`: what is wanted, what was found, and what was done so far."""
-
-    desired: Desired
-    remembered: Remembered
-    plan: Plan
-    names: Mapping[str, str]
-    force: bool
-    journal: Journal | None = None
-    before: Live | None = None
-    restart_pid: int = 0
-    ready: tuple[str, ...] = ()
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    deferred: tuple[ApplyError, ...] = ()
-    notes: list[ApplyError] = field(default_factory=list)
-    changed: bool = False
-
-    @property
-    def open(self) -> Journal:
-        """The open journal; every step that needs it comes after it was written."""
-        assert self.journal is not None
-        return self.journal
-
-    @property
-    def main(self) -> RenderedFile | None:
-        """The wanted main file."""
-        return self.desired.rendered.files.get(MAIN)
-
-    @property
-    def must_tell(self) -> bool:
-        """Whether the daemon has to read its files, for what this attempt writes or for what an interrupted one may have."""
-        return self.plan.loads or self.remembered.journal is not None or bool(self.remembered.pruning)
 
 
 class Reconciler:
@@ -97,7 +63,7 @@ class Reconciler:
         *,
         in_use: InUse | None = None,
         attached: Callable[[], Collection[str]] = frozenset,
-        udev: Udev | NoUdev | None = None,
+        udev: Triggers | None = None,
         accept_renames: bool = False,
         timing: Timing | None = None,
         reach: Reach = real_reach,
@@ -138,20 +104,18 @@ class Reconciler:
                 outcome = await self._attempt(attempt)
             except PathmeshError as error:
                 state = ApplyState.PENDING if isinstance(error, ReconfigurePending) else ApplyState.FAILED
-                outcome = self._outcome(desired, remembered, state, [_told(error)])
+                outcome = outcome_of(desired, remembered, state, [told(error)], now=self._clock())
             if outcome != remembered.outcome:
                 await self._ledger.record(outcome)
             return outcome
 
-    def _begin(self, desired: Desired, remembered: Remembered, *, force: bool) -> _Attempt:
+    def _begin(self, desired: Desired, remembered: Remembered, *, force: bool) -> Attempt:
         plan = make_plan(desired, self._dropins.current(), read(self._paths.wwids), remembered)
-        attempt = _Attempt(desired, remembered, plan, wanted_names(desired), force)
-        attempt.notes.extend(
-            ApplyError("render-unsupported-option", problem.message, problem.hint) for problem in desired.rendered.skipped
-        )
+        attempt = Attempt(desired, remembered, plan, wanted_names(desired), force)
+        attempt.notes.extend(ApplyError("render-unsupported-option", problem.message, problem.hint) for problem in desired.rendered.skipped)
         return attempt
 
-    async def _attempt(self, attempt: _Attempt) -> ApplyOutcome:
+    async def _attempt(self, attempt: Attempt) -> ApplyOutcome:
         if attempt.plan.hold is not Hold.NOTHING:
             return self._held(attempt)
         try:
@@ -160,28 +124,30 @@ class Reconciler:
             return await self._without_tools(attempt, error)
         attempt.restart_pid = self._restart_pid(attempt, attempt.before.pid)
         await self._guard(attempt)
-        if not (attempt.plan.touches or attempt.must_tell or attempt.ready) and self._is_kept(attempt.desired):
+        if not (attempt.plan.touches or attempt.must_tell or attempt.ready) and self._is_kept(attempt):
             return await self._check(attempt)
         refusals = self._preflight(attempt, attempt.before)
         if refusals:
-            return self._finished(attempt, ApplyState.FAILED, refusals)
+            return finished(attempt, ApplyState.FAILED, refusals, self._clock())
         return await self._write(attempt)
 
-    def _held(self, attempt: _Attempt) -> ApplyOutcome:
+    def _held(self, attempt: Attempt) -> ApplyOutcome:
         if attempt.plan.hold is Hold.FOREIGN:
             paths = ", ".join(str(self._paths.conf_dir / name) for name in attempt.plan.foreign)
             hint = "move the file away; put what it should add into the overrides, or into a file of another name"
             error = ApplyError("foreign-or-edited-file", f"{paths}: not what was last written here", hint)
-            return self._finished(attempt, ApplyState.FAILED, [error])
+            return finished(attempt, ApplyState.FAILED, [error], self._clock())
         message = "something would be taken away from this host, which may not know yet all that it once knew"
         attempt.notes.append(ApplyError("prune-deferred", message, "it goes on by itself once the peers have been heard"))
-        return self._finished(attempt, ApplyState.PENDING, [])
+        return finished(attempt, ApplyState.PENDING, [], self._clock())
 
-    def _is_kept(self, desired: Desired) -> bool:
+    def _is_kept(self, attempt: Attempt) -> bool:
         """Whether the wanted files are the verified ones; a file that merely happens to have the right bytes is verified first."""
-        return self._dropins.kept() == {name: file.content for name, file in desired.rendered.files.items()}
+        wanted = {name: file.content for name, file in attempt.desired.rendered.files.items()}
+        hashes = {name: sha256(content) for name, content in wanted.items()}
+        return attempt.remembered.committed.hashes == hashes and self._dropins.kept() == wanted
 
-    async def _check(self, attempt: _Attempt) -> ApplyOutcome:
+    async def _check(self, attempt: Attempt) -> ApplyOutcome:
         """Everything is written: read back. The daemon is told again only if another file of its configuration changed meanwhile."""
         findings = await self._verify(attempt, patience=UNCHANGED_PATIENCE)
         fingerprint = self._paths.fingerprint()
@@ -189,10 +155,10 @@ class Reconciler:
             await self._daemon.tell()
             await self._daemon.idle()
             findings = await self._verify(attempt)
-            await self._ledger.commit(self._judged(attempt, findings), self._committed(attempt))
-        return self._judged(attempt, findings)
+            await self._ledger.commit(judged(attempt, findings, self._clock()), self._committed(attempt))
+        return judged(attempt, findings, self._clock())
 
-    async def _write(self, attempt: _Attempt) -> ApplyOutcome:
+    async def _write(self, attempt: Attempt) -> ApplyOutcome:
         attempt.changed = True
         await self._open_journal(attempt)
         await self._allow(attempt)
@@ -205,28 +171,28 @@ class Reconciler:
         except DaemonTimeout as error:
             raise ReconfigurePending(error.message) from error
         except (WriteFailed, ReconfigureFailed, MultipathdError) as error:
-            return await self._roll_back(attempt, [_told(error)])
+            return await self._roll_back(attempt, [told(error)])
         if findings.broken:
             return await self._roll_back(attempt, findings.errors)
         self._reach("apply.verified")
         return await self._commit(attempt, findings)
 
-    async def _commit(self, attempt: _Attempt, findings: Findings) -> ApplyOutcome:
+    async def _commit(self, attempt: Attempt, findings: Findings) -> ApplyOutcome:
         self._dropins.keep(attempt.desired.rendered.files)
         await self._guard(attempt)
         ready = () if findings.overridden else attempt.ready
-        await self._ledger.commit(self._judged(attempt, findings), self._committed(attempt), ready)
+        await self._ledger.commit(judged(attempt, findings, self._clock()), self._committed(attempt), ready)
         if ready:
             others = await self._ownership.disable(ready)
             await self._daemon.tell()
             await self._daemon.idle()
             await self._forget(attempt, ready, others)
-        outcome = self._judged(attempt, findings)
+        outcome = judged(attempt, findings, self._clock())
         await self._ledger.record(outcome, pruned=True)
         self._reach("apply.done")
         return outcome
 
-    async def _tear_down(self, attempt: _Attempt) -> ApplyOutcome:
+    async def _tear_down(self, attempt: Attempt) -> ApplyOutcome:
         """Everything of ours goes: lines first, then the files, and one `reconfigure` for both. What fails is tried again, not undone."""
         others = await self._ownership.disable(attempt.ready)
         for name in attempt.plan.remove:
@@ -236,21 +202,21 @@ class Reconciler:
         await self._forget(attempt, attempt.ready, others)
         findings = await self._verify(attempt)
         self._reach("apply.verified")
-        return await self._torn_down(attempt, self._judged(attempt, findings))
+        return await self._torn_down(attempt, judged(attempt, findings, self._clock()))
 
-    async def _torn_down(self, attempt: _Attempt, outcome: ApplyOutcome) -> ApplyOutcome:
+    async def _torn_down(self, attempt: Attempt, outcome: ApplyOutcome) -> ApplyOutcome:
         self._dropins.keep({})
         await self._ledger.commit(outcome, self._committed(attempt))
         self._reach("apply.done")
         return outcome
 
-    async def _without_tools(self, attempt: _Attempt, error: NotInstalled) -> ApplyOutcome:
+    async def _without_tools(self, attempt: Attempt, error: NotInstalled) -> ApplyOutcome:
         """No package. With an empty configuration what is left of ours goes without a daemon; else it is a fault if it matters here."""
         if not attempt.desired.empty:
             if attempt.desired.needed:
                 raise error
-            attempt.notes.append(_told(error))
-            return self._finished(attempt, ApplyState.NOT_APPLICABLE, [])
+            attempt.notes.append(told(error))
+            return finished(attempt, ApplyState.NOT_APPLICABLE, [], self._clock())
         await self._guard(attempt)
         if attempt.plan.touches or attempt.must_tell or attempt.ready:
             attempt.changed = True
@@ -260,11 +226,11 @@ class Reconciler:
                 self._dropins.remove(name)
             self._reach("apply.installed")
             await self._forget(attempt, attempt.ready, others)
-            await self._torn_down(attempt, self._finished(attempt, ApplyState.NOT_APPLICABLE, attempt.deferred))
-        attempt.notes.append(_told(error))
-        return self._finished(attempt, ApplyState.NOT_APPLICABLE, attempt.deferred)
+            await self._torn_down(attempt, finished(attempt, ApplyState.NOT_APPLICABLE, attempt.deferred, self._clock()))
+        attempt.notes.append(told(error))
+        return finished(attempt, ApplyState.NOT_APPLICABLE, attempt.deferred, self._clock())
 
-    def _preflight(self, attempt: _Attempt, live: Live) -> list[ApplyError]:
+    def _preflight(self, attempt: Attempt, live: Live) -> list[ApplyError]:
         errors = taken_names(attempt.names, live, self._paths.mapper, self._paths.sysfs)
         if attempt.main is not None and not self._accept_renames:
             managed = attempt.desired.allow_list | attempt.remembered.owned.keys()
@@ -272,7 +238,7 @@ class Reconciler:
             errors.extend(foreign_maps(live, managed, allowed))
         return errors
 
-    async def _open_journal(self, attempt: _Attempt) -> None:
+    async def _open_journal(self, attempt: Attempt) -> None:
         """Record, before any of our files is written, every hash that it may have until the commit."""
         hashes: dict[str, tuple[str, ...]] = {}
         for name in (MAIN, OVERRIDES):
@@ -282,16 +248,21 @@ class Reconciler:
                 new.append(sha256(self._neutral(attempt, wanted)))
             hashes[name] = tuple(dict.fromkeys([*attempt.remembered.known_hashes(name), *new]))[-KNOWN_HASHES:]
         old = attempt.remembered.journal
-        told = old is not None and old.told and old.desired == attempt.desired.digest and not attempt.plan.loads
-        attempt.journal = Journal(attempt.desired.digest, hashes, told=told or not attempt.must_tell)
+        takes_lines = attempt.desired.empty and not read(self._paths.wwids).active.isdisjoint(attempt.ready)
+        changes = attempt.plan.loads or takes_lines
+        told = old is not None and old.told and old.desired == attempt.desired.digest and not changes
+        leaving = attempt.remembered.owned.keys() - attempt.desired.allow_list
+        worked = {**(working_maps(attempt.before) if attempt.before else {}), **(old.working if old else {})}
+        working = {wwid: name for wwid, name in worked.items() if wwid not in leaving}
+        attempt.journal = Journal(attempt.desired.digest, hashes, told=told or not (attempt.must_tell or takes_lines), working=working)
         await self._ledger.open(attempt.journal)
         self._reach("apply.journal.written")
 
-    async def _allow(self, attempt: _Attempt) -> None:
+    async def _allow(self, attempt: Attempt) -> None:
         attempt.added = await self._ownership.allow(attempt.open, attempt.desired.allow_list)
         await self._trigger(attempt, attempt.added)
 
-    async def _install(self, attempt: _Attempt) -> None:
+    async def _install(self, attempt: Attempt) -> None:
         main = attempt.plan.install.get(MAIN)
         if main is not None:
             neutral = self._neutral(attempt, main)
@@ -306,12 +277,12 @@ class Reconciler:
             self._dropins.remove(name)
         self._reach("apply.installed")
 
-    def _neutral(self, attempt: _Attempt, main: RenderedFile) -> bytes:
+    def _neutral(self, attempt: Attempt, main: RenderedFile) -> bytes:
         """The main file in which the LUNs whose names others take have none."""
         live = attempt.before.names if attempt.before else {}
         return without_aliases(main.content, names_to_free(attempt.names, live))
 
-    async def _names_freed(self, attempt: _Attempt) -> None:
+    async def _names_freed(self, attempt: Attempt) -> None:
         before = attempt.before.names if attempt.before else {}
         waiting = names_to_free(attempt.names, before)
 
@@ -322,7 +293,7 @@ class Reconciler:
         if held:
             raise ReconfigureFailed(f"multipathd did not give up the name of {', '.join(held)}")
 
-    async def _tell(self, attempt: _Attempt) -> None:
+    async def _tell(self, attempt: Attempt) -> None:
         """Have the daemon read the files, unless the journal says that it did; the journal knows as soon as it was told."""
         if not attempt.open.told:
             await self._daemon.tell()
@@ -331,20 +302,19 @@ class Reconciler:
         await self._daemon.idle()
         self._reach("apply.reconfigured")
 
-    async def _verify(self, attempt: _Attempt, *, patience: float = 1.0) -> Findings:
+    async def _verify(self, attempt: Attempt, *, patience: float = 1.0) -> Findings:
         files = attempt.desired.rendered.files
         wanted = Wanted(
             main=parse(attempt.main.content.decode()) if attempt.main else parse(""),
             names=attempt.names,
             free=tuple(parse(files[OVERRIDES].content.decode("utf-8", "replace")).merged("defaults")) if OVERRIDES in files else (),
-            before=attempt.before if attempt.changed else None,
-            leaving=attempt.remembered.owned.keys() - attempt.desired.allow_list,
+            working=attempt.journal.working if attempt.journal else {},
             attached=self._attached(),
             local_files=self._paths.later_files(),
         )
         return await self._daemon.settled(lambda live: verify(wanted, live), lambda found: not found.errors, patience=patience)
 
-    async def _roll_back(self, attempt: _Attempt, errors: Collection[ApplyError]) -> ApplyOutcome:
+    async def _roll_back(self, attempt: Attempt, errors: Collection[ApplyError]) -> ApplyOutcome:
         """Put the verified files back and tell the daemon; lines that were added stay."""
         found = list(errors)
         try:
@@ -353,76 +323,33 @@ class Reconciler:
             await self._daemon.tell()
             await self._daemon.idle()
         except WriteFailed as error:
-            return self._finished(attempt, ApplyState.FAILED, [*found, _told(error)])
+            return finished(attempt, ApplyState.FAILED, [*found, told(error)], self._clock())
         except (MultipathdError, ReconfigureFailed, ReconfigurePending) as error:
-            found.append(_told(error))
-        outcome = self._finished(attempt, ApplyState.FAILED, found)
+            found.append(told(error))
+        outcome = finished(attempt, ApplyState.FAILED, found, self._clock())
         await self._ledger.commit(outcome, self._committed(attempt))
         return outcome
 
-    async def _guard(self, attempt: _Attempt) -> None:
+    async def _guard(self, attempt: Attempt) -> None:
         guarded = await self._ownership.guarded(attempt.plan, attempt.remembered.owned, force=attempt.force)
         attempt.ready, attempt.deferred = guarded.ready, guarded.deferred
 
-    async def _forget(self, attempt: _Attempt, wwids: Collection[str], others: Collection[str]) -> None:
+    async def _forget(self, attempt: Attempt, wwids: Collection[str], others: Collection[str]) -> None:
         attempt.removed, back = await self._ownership.forget(attempt.remembered.owned, wwids, others)
         attempt.deferred = (*attempt.deferred, *back)
         await self._trigger(attempt, attempt.removed)
 
-    async def _trigger(self, attempt: _Attempt, wwids: Collection[str]) -> None:
+    async def _trigger(self, attempt: Attempt, wwids: Collection[str]) -> None:
         seen = attempt.before.seen if attempt.before else {}
         await self._udev.changed(dev for wwid in wwids if wwid in seen for dev in seen[wwid].hcil)
 
-    def _judged(self, attempt: _Attempt, findings: Findings) -> ApplyOutcome:
-        attempt.notes = list(dict.fromkeys([*attempt.notes, *findings.notes]))
-        if attempt.restart_pid:
-            note = ApplyError("restart-required", "marginal_pathgroups fpin changed", "systemctl restart multipathd, when it suits")
-            attempt.notes.append(note)
-        state = ApplyState.FAILED if findings.errors else ApplyState.IN_SYNC
-        if attempt.desired.empty and attempt.deferred and not findings.errors:
-            state = ApplyState.TEARDOWN
-        applied = not findings.broken and not findings.overridden
-        return self._finished(attempt, state, [*findings.errors, *attempt.deferred], applied=applied)
-
-    def _finished(
-        self, attempt: _Attempt, state: ApplyState, errors: Collection[ApplyError], *, applied: bool = False
-    ) -> ApplyOutcome:
-        outcome = self._outcome(attempt.desired, attempt.remembered, state, errors, attempt.notes, applied=applied)
-        return msgspec.structs.replace(outcome, added=attempt.added, removed=attempt.removed, changed=attempt.changed)
-
-    def _outcome(
-        self,
-        desired: Desired,
-        remembered: Remembered,
-        state: ApplyState,
-        errors: Collection[ApplyError],
-        notes: Collection[ApplyError] = (),
-        *,
-        applied: bool = False,
-    ) -> ApplyOutcome:
-        now, last = self._clock(), remembered.outcome
-        before = (last.applied, last.at) if last else ("", 0.0)
-        digest, at = before if not applied or before[0] == desired.digest else (desired.digest, now)
-        return ApplyOutcome(
-            state,
-            desired.digest,
-            digest,
-            at,
-            carry_on(list(errors), last.errors if last else (), now, counted=state is ApplyState.FAILED),
-            carry_on(list(notes), last.notes if last else (), now, counted=False),
-        )
-
-    def _committed(self, attempt: _Attempt) -> Committed:
+    def _committed(self, attempt: Attempt) -> Committed:
         kept = {name: sha256(content) for name, content in self._dropins.kept().items()}
         return Committed(kept, self._paths.fingerprint(), attempt.restart_pid)
 
-    def _restart_pid(self, attempt: _Attempt, pid: int) -> int:
+    def _restart_pid(self, attempt: Attempt, pid: int) -> int:
         """The daemon's pid if it has to be restarted, which is left to a person: I/O may depend on it."""
         listened = listens_to_fabric(self._dropins.kept().get(MAIN))
         if listened != listens_to_fabric(attempt.main.content if attempt.main else None):
             return pid
         return pid if pid == attempt.remembered.committed.restart_pid else 0
-
-
-def _told(error: PathmeshError) -> ApplyError:
-    return ApplyError(error.code, error.message, error.hint)

@@ -9,9 +9,16 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterable
+from typing import Protocol
 
 TRIGGER_SECONDS = 10.0
 _DEVICE = re.compile(r"(sd[a-z]+|dasd[a-z]+|nvme[0-9]+n[0-9]+)")
+
+
+class Triggers(Protocol):
+    """Whoever tells udev."""
+
+    async def changed(self, devices: Iterable[str]) -> None: ...
 
 
 class Udev:

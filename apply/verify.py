@@ -39,16 +39,15 @@ class Wanted:
     """What has to be in effect.
 
     `main` is our main file, parsed; `free` are the keywords of `defaults` that the free-form overrides set too, and so win. `names` are the
-    wanted map names of all allow-listed LUNs by WWID; `before` is the host before the change; `leaving` are the WWIDs that may lose their
-    maps; `attached` those that the kernel has, whether or not multipathd sees them. `local_files` are the texts of the drop-ins of others
+    wanted map names of all allow-listed LUNs by WWID; `working` are the maps (WWID to name) that worked before the change and are to stay;
+    `attached` the WWIDs that the kernel has, whether or not multipathd sees them. `local_files` are the texts of the drop-ins of others
     that are read after ours, by path.
     """
 
     main: Block
     names: Mapping[str, str]
     free: Collection[str] = ()
-    before: Live | None = None
-    leaving: Collection[str] = ()
+    working: Mapping[str, str] = field(default_factory=dict)
     attached: Collection[str] = ()
     local_files: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,17 +64,18 @@ def verify(wanted: Wanted, live: Live) -> Findings:
 
 def _lost_maps(wanted: Wanted, live: Live) -> list[ApplyError]:
     """Maps that worked, whose paths are still seen, and that the new configuration took away or blinded."""
-    if wanted.before is None:
-        return []
     hint = "journalctl -u multipathd and the kernel log say why; an unknown path selector, checker or feature does this"
     errors = []
-    for wwid, old in sorted(wanted.before.maps.items()):
-        if wwid in wanted.leaving or wwid not in live.seen or not USABLE.intersection(_classes(old)):
-            continue
-        loss = _loss(live.maps.get(wwid))
+    for wwid, name in sorted(wanted.working.items()):
+        loss = _loss(live.maps.get(wwid)) if wwid in live.seen else ""
         if loss:
-            errors.append(ApplyError("reconfigure-failed", f"map {old.name} ({wwid}) {loss} when the configuration was loaded", hint))
+            errors.append(ApplyError("reconfigure-failed", f"map {name} ({wwid}) {loss} when the configuration was loaded", hint))
     return errors
+
+
+def working_maps(live: Live) -> dict[str, str]:
+    """The maps with at least one usable path: WWID to name."""
+    return {wwid: found.name for wwid, found in live.maps.items() if USABLE.intersection(_classes(found))}
 
 
 def _loss(new: Map | None) -> str:

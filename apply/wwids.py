@@ -1,32 +1,23 @@
 """multipathd's allow-list file: read, append, disable; always in place and under the tools' own lock.
 
-A line is `/WWID/` from column 0; anything after the second slash is ignored, and `multipath -w` disables a line by turning its first slash
-into `#`. The tools append at any time and take an fcntl write lock, for which they wait up to 30 s; a file renamed over the old one would
+The tools append at any time and take an fcntl write lock, for which they wait up to 30 s; a file renamed over the old one would
 lose what a waiting process appends to it. So this module never renames. Format and lock: libmultipath/wwids.c and file.c.
 """
 
 import asyncio
 import errno
 import fcntl
-import hashlib
 import os
 import struct
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from apply.wwids_file import AllowList, active_lines
 from store.errors import UnavailableError
 
-HEADER = (
-    b"# Multipath wwids, Version : 1.0\n"
-    b"# NOTE: This file is automatically maintained by multipath and multipathd.\n"
-    b"# You should not need to edit this file in normal circumstances.\n"
-    b"#\n"
-    b"# Valid WWIDs:\n"
-)
 LOCK_SECONDS = 30.0
 """How long to wait for the lock, as the tools do."""
 _POLL_SECONDS = 0.02
@@ -43,41 +34,6 @@ class WwidsError(UnavailableError):
 
 class WwidsChanged(Exception):
     """The file is no longer what the caller had read; nothing was written."""
-
-
-@dataclass(frozen=True)
-class AllowList:
-    """One reading of the file; `content` is its bytes, empty if it is absent."""
-
-    content: bytes
-
-    @property
-    def active(self) -> frozenset[str]:
-        """The WWIDs that are allowed now."""
-        return frozenset(wwid for _, wwid in _lines(self.content))
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the bytes, in hex."""
-        return hashlib.sha256(self.content).hexdigest()
-
-    def appendix(self, wwids: Collection[str]) -> bytes:
-        """The exact bytes that allow `wwids`, to be appended to this content; those that are allowed already are left out."""
-        missing = sorted(set(wwids) - self.active)
-        if not missing:
-            return b""
-        start = HEADER if not self.content else b"" if self.content.endswith(b"\n") else b"\n"
-        return start + b"".join(b"/%s/\n" % wwid.encode() for wwid in missing)
-
-
-def _lines(content: bytes) -> Iterator[tuple[int, str]]:
-    """Offset and WWID of each active line. Bytes that are no UTF-8 stay distinguishable, so they never equal a managed WWID."""
-    offset = 0
-    for line in content.split(b"\n"):
-        wwid, slash, _ = line[1:].partition(b"/")
-        if line.startswith(b"/") and slash and wwid:
-            yield offset, wwid.decode("utf-8", "surrogateescape")
-        offset += len(line) + 1
 
 
 def read(path: Path) -> AllowList:
@@ -121,7 +77,7 @@ def _append(fd: int, before: AllowList, addition: bytes) -> None:
 
 def _disable(fd: int, wwids: Collection[str]) -> frozenset[str]:
     first: dict[str, int] = {}
-    for offset, wwid in _lines(_content(fd)):
+    for offset, wwid in active_lines(_content(fd)):
         if wwid in wwids:
             first.setdefault(wwid, offset)
     for offset in first.values():

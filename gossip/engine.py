@@ -12,7 +12,7 @@ Times are integer milliseconds of one clock that runs on during suspend.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -51,7 +51,12 @@ from store.matrix import Reporter
 from store.members import MEMBER_PREFIX, Member, MemberState
 from store.replica import CLUSTER_KEY, Replica, Verify
 
-TICK_MS = 250
+if TYPE_CHECKING:
+    from random import Random
+
+TICK_MS = 500
+HURRIED_TICK_MS = 100
+"""While something waits for its moment: a push, a verdict on a lost peer."""
 HELLO_WITHIN_MS = 5_000
 PUSH_GAP_MS = 500
 BEAT_MS = 1_000
@@ -82,7 +87,7 @@ class Engine:
         identity: Identity,
         replica: Replica,
         streams: Mapping[str, HealthStream],
-        random: Random,
+        random: "Random",
         now_ms: int,
         *,
         pull_ms: int = 1_000,
@@ -146,6 +151,11 @@ class Engine:
         if opinion is Opinion.SUSPECT:
             return Reporter.SUSPECT
         return Reporter.STALE if stream.age_ms(now_ms) > STALE_MS else Reporter.FRESH
+
+    @property
+    def tick_ms(self) -> int:
+        """How soon the next `Tick` is wanted."""
+        return HURRIED_TICK_MS if self._push_waits or self.liveness.uneasy else TICK_MS
 
     # -- events -------------------------------------------------------------------------------------------------------
 

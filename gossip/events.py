@@ -16,7 +16,7 @@ from store.edits import CHANGE, SignedEdit
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed. Expected every `TICK_MS`."""
+    """Time has passed. Expected when the engine's `tick_ms` have gone by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,11 @@ class Liveness:
             return True
         return False
 
+    @property
+    def uneasy(self) -> bool:
+        """Whether a verdict is due soon: a connection was lost whose member is not offline yet."""
+        return any(w.link_lost_ms is not None and w.opinion is not Opinion.OFFLINE for w in self._watched.values())
+
     def direct_age_ms(self, name: str, now_ms: int) -> int | None:
         """How long ago the member itself was heard by this node; None if never or not followed."""
         watch = self._watched.get(name)
@@ -105,6 +110,8 @@ class Liveness:
         self._ticked_ms = now_ms
         if gap > PAUSE_MS:
             for watch in self._watched.values():
+                if watch.opinion is Opinion.OFFLINE:
+                    continue  # only word of it brings it back
                 # What was heard between waking up and this tick is evidence already: nothing lies in the future.
                 watch.heard_ms = min(now_ms, watch.heard_ms + gap)
                 if watch.link_lost_ms is not None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 from gossip.exchange import Cursor
 from gossip.messages import Hello
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class Peer:
 class Rotation:
     """Whom to pull from: every peer once per round, each round in a new random order."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: "Random") -> None:
         self._random = random
         self._queue: list[str] = []
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gossip import codec
-from gossip.engine import TICK_MS, Engine
+from gossip.engine import Engine
 from gossip.events import (
     Accepted,
     Alarm,
@@ -90,16 +90,36 @@ class Runner:
         self._cursor = itertools.count(1)
         self._commits: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._fault: BaseException | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_ms = 0
+        self._broken: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
-        """Tick until cancelled. Raises what broke a commit, if it was no fault of the disk: the program is wrong then, and must stop."""
+        """Tick until cancelled. Raises what broke an event or a commit, if it was no fault of the disk: the program is wrong then, and must stop."""
+        self._broken = asyncio.get_running_loop().create_future()
         self._perform(self.engine.start(boottime_ms()))
-        while True:
-            await asyncio.sleep(TICK_MS / 1000)
-            if self._fault is not None:
-                raise self._fault
-            self.dispatch(Tick())
+        self._arm()
+        try:
+            await self._broken
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _arm(self) -> None:
+        """Tick when the engine wants it; sooner than planned if something came up meanwhile."""
+        wanted = self.engine.tick_ms
+        if self._timer is not None:
+            if wanted >= self._armed_ms:
+                return
+            self._timer.cancel()
+        self._armed_ms = wanted
+        self._timer = asyncio.get_running_loop().call_later(wanted / 1000, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.dispatch(Tick())
+        if not self._closed:
+            self._arm()
 
     async def stop(self) -> None:
         """Wait for the commit in flight, tell those whose edits it held, and end what else waits."""
@@ -112,8 +132,20 @@ class Runner:
 
     def dispatch(self, event: Event) -> None:
         """Give the engine an event and do what it asks."""
-        if not self._closed:
+        if self._closed:
+            return
+        try:
             self._perform(self.engine.handle(event, boottime_ms()))
+        except Exception as fault:
+            self._break(fault)
+            raise
+        if self._timer is not None:
+            self._arm()
+
+    def _break(self, fault: BaseException) -> None:
+        """End `run` with this: what the engine does next could be wrong."""
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_exception(fault)
 
     async def submit(
         self,
@@ -193,8 +225,8 @@ class Runner:
 
     def _commit_ended(self, task: asyncio.Task[None]) -> None:
         self._commits.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._fault = task.exception()
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._break(fault)
 
     def _seq(self, node: str) -> str:
         stream = self.engine.exchange.streams.get(node)

@@ -67,5 +67,7 @@ def require_writer(request: Request, admin_group: str) -> Client:
     if admins is not None and admins in client.groups:
         return client
     raise PathmeshError(
-        f"uid {client.uid} may read but not write here", code="forbidden", hint=f"writes are for root and members of the group {admin_group}"
+        f"uid {client.uid} may read but not write here",
+        code="forbidden",
+        hint=f"writes are for root and members of the group {admin_group}",
     )

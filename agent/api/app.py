@@ -1,6 +1,7 @@
 """The application: the table of operations as routes, access checked in one place, the OpenAPI document made from the same table."""
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -15,14 +16,27 @@ from agent import __version__
 from agent.api import cluster, config
 from agent.api.access import require_writer
 from agent.api.errors import http_error, pathmesh_error, unforeseen
+from agent.api.requests import check_query
 from agent.api.responses import json_response
 from agent.api.routes import Access, Operation
 from agent.node import Node
 from store.errors import PathmeshError
 
-OPERATIONS: tuple[Operation, ...] = (*cluster.OPERATIONS, *config.OPERATIONS)
-
 _log = structlog.get_logger("api")
+
+
+_QUERY_TYPES = {"dry_run": "boolean", "evict": "boolean", "limit": "integer", "after": "integer"}
+
+
+async def get_openapi(_: Node, __: Request) -> Response:
+    return json_response(openapi())
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    *cluster.OPERATIONS,
+    *config.OPERATIONS,
+    Operation("GET", "/v1/openapi.json", get_openapi, "This API as an OpenAPI document"),
+)
 
 
 def make_app(node: Node) -> Starlette:
@@ -31,18 +45,13 @@ def make_app(node: Node) -> Starlette:
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     routes = [Route(path, _endpoint(node, operations), methods=list(operations)) for path, operations in by_path.items()]
-    document = openapi()
-
-    async def serve_openapi(_: Request) -> Response:
-        return json_response(document)
-
-    routes.append(Route("/v1/openapi.json", serve_openapi, methods=["GET"]))
     return Starlette(routes=routes, exception_handlers={PathmeshError: pathmesh_error, HTTPException: http_error, Exception: unforeseen})
 
 
 def _endpoint(node: Node, operations: dict[str, Operation]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         operation = operations["GET" if request.method == "HEAD" else request.method]
+        check_query(request, operation.query)
         if operation.access is Access.WRITE:
             client = require_writer(request, node.settings.api.admin_group)
             _log.info("write", method=operation.method, path=request.url.path, uid=client.uid, pid=client.pid)
@@ -51,6 +60,7 @@ def _endpoint(node: Node, operations: dict[str, Operation]) -> Callable[[Request
     return endpoint
 
 
+@cache
 def openapi() -> dict[str, Any]:
     """The OpenAPI 3.1 document of the table."""
     bodies = [o.body for o in OPERATIONS if o.body is not None]
@@ -72,8 +82,7 @@ def _describe(operation: Operation, path: str) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
     if operation.digest:
         parameters.append({"name": "If-Match", "in": "header", "required": True, "schema": {"type": "string"}})
-    if operation.access is Access.WRITE:
-        parameters.append({"name": "dry_run", "in": "query", "schema": {"type": "boolean"}})
+    parameters += [{"name": name, "in": "query", "schema": {"type": _QUERY_TYPES.get(name, "string")}} for name in operation.query]
     described: dict[str, Any] = {
         "summary": operation.summary,
         "parameters": parameters,

@@ -200,7 +200,10 @@ async def get_node_maps(node: Node, request: Request) -> Response:
                 "wwid": wwid,
                 "state": cell.state,
                 "reasons": list(cell.reasons),
-                **{key: detail.get(key) for key in ("alias", "vendor", "product", "size_bytes", "redundancy", "queueing", "paths", "missing_paths")},
+                **{
+                    key: detail.get(key)
+                    for key in ("alias", "vendor", "product", "size_bytes", "redundancy", "queueing", "paths", "missing_paths")
+                },
                 "device": cell.measures.get("sysfs"),
                 "path_groups": [{"group": number, "paths": paths} for number, paths in sorted(groups.items())],
             }
@@ -243,7 +246,9 @@ async def get_storages(node: Node, _: Request) -> Response:
 async def get_render(node: Node, request: Request) -> Response:
     wanted = request.query_params.get("node", node.birth.name)
     if wanted != node.birth.name:
-        raise UsageError("a node renders for its own multipath-tools only", code="other-node", hint=f"ask on {wanted[:63]}: pathmesh render")
+        raise UsageError(
+            "a node renders for its own multipath-tools only", code="other-node", hint=f"ask on {wanted[:63]}: pathmesh render"
+        )
     return json_response(node.host.render())
 
 
@@ -274,10 +279,12 @@ async def get_dump(node: Node, _: Request) -> Response:
 
 
 async def get_trace(node: Node, request: Request) -> Response:
-    """When edits were committed and health was taken here: CLOCK_MONOTONIC nanoseconds, for measuring how fast changes spread on one host."""
-    after = int(request.query_params.get("after", "0") or 0) if request.query_params.get("after", "0").isdigit() else 0
+    """When edits were committed and health was taken here: CLOCK_MONOTONIC nanoseconds, to measure how fast changes spread on a host."""
+    after = whole(request, "after", 0, 2**53, least=0)
     entries = [t for t in node.runner.traces if t.cursor > after]
-    return json_response({"entries": [{"cursor": t.cursor, "what": t.what, "name": t.name, "monotonic_ns": t.monotonic_ns} for t in entries]})
+    return json_response(
+        {"entries": [{"cursor": t.cursor, "what": t.what, "name": t.name, "monotonic_ns": t.monotonic_ns} for t in entries]}
+    )
 
 
 async def get_healthz(_: Node, __: Request) -> Response:
@@ -291,30 +298,34 @@ async def get_readyz(node: Node, _: Request) -> Response:
         raise UnavailableError("another node holds this node's name", code="name-taken", hint="retire one of the two")
     if engine.member is None:
         raise UnavailableError("joining: the cluster's configuration is not here yet", code="joining", hint="try again shortly")
-    return json_response({"ready": True, "node": node.birth.name, "cells": [state.value for state in CellState]}, etag(node.picture.config.digest))
+    return json_response(
+        {"ready": True, "node": node.birth.name, "cells": [state.value for state in CellState]}, etag(node.picture.config.digest)
+    )
 
 
 W = Access.WRITE
 OPERATIONS = (
     Operation("GET", "/v1/status", get_status, "The status of the cluster"),
-    Operation("GET", "/v1/matrix", get_matrix, "Every resource on every node"),
+    Operation(
+        "GET", "/v1/matrix", get_matrix, "Every resource on every node", query=("kind", "state", "node", "resource", "limit", "cursor")
+    ),
     Operation("GET", "/v1/luns/scan", get_scan, "LUNs that are seen and not allow-listed"),
     Operation("GET", "/v1/luns/{wwid}", get_lun, "One LUN, by WWID or alias"),
-    Operation("POST", "/v1/luns/{wwid}/accept", post_accept, "Expect the paths that are there now", W, AcceptBody),
+    Operation("POST", "/v1/luns/{wwid}/accept", post_accept, "Expect the paths that are there now", W, AcceptBody, query=("dry_run",)),
     Operation("GET", "/v1/members", get_members, "The members"),
     Operation("GET", "/v1/members/tokens", get_tokens, "The join tokens of this node"),
     Operation("POST", "/v1/members/tokens", post_token, "Make a join token", W, TokenBody),
     Operation("DELETE", "/v1/members/tokens/{id}", delete_token, "Revoke a join token", W),
-    Operation("DELETE", "/v1/members/{name}", delete_member, "Retire a member for good", W),
+    Operation("DELETE", "/v1/members/{name}", delete_member, "Retire a member for good", W, query=("dry_run", "evict", "reason")),
     Operation("GET", "/v1/nodes", get_nodes, "The nodes and how they fare"),
     Operation("GET", "/v1/nodes/{name}", get_node, "One node"),
     Operation("GET", "/v1/nodes/{name}/maps", get_node_maps, "A node's maps, path groups and paths"),
     Operation("GET", "/v1/storages", get_storages, "Storages, what they stand on and how that fares"),
-    Operation("GET", "/v1/render", get_render, "What this node would write, and the difference"),
+    Operation("GET", "/v1/render", get_render, "What this node would write, and the difference", query=("node",)),
     Operation("GET", "/v1/apply", get_apply, "This node's apply state"),
     Operation("POST", "/v1/apply", post_apply, "Apply again now", W),
     Operation("GET", "/v1/dump", get_dump, "Everything, for scripts and support"),
-    Operation("GET", "/v1/trace", get_trace, "When changes arrived here"),
+    Operation("GET", "/v1/trace", get_trace, "When changes arrived here", query=("after",)),
     Operation("GET", "/healthz", get_healthz, "Whether the agent answers"),
     Operation("GET", "/readyz", get_readyz, "Whether the agent has the cluster's state"),
 )

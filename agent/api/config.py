@@ -159,7 +159,11 @@ def _section(key: str, options: Options) -> dict[str, Any]:
         return {"type": DEFAULTS, "id": "global", "options": dict(options)}
     if key.startswith(WWID_PREFIX):
         return {"type": "wwid", "id": key.removeprefix(WWID_PREFIX), "options": dict(options)}
-    return {"type": options.get("type", ""), "id": key.removeprefix(STORAGE_PREFIX), "options": {k: v for k, v in options.items() if k != "type"}}
+    return {
+        "type": options.get("type", ""),
+        "id": key.removeprefix(STORAGE_PREFIX),
+        "options": {k: v for k, v in options.items() if k != "type"},
+    }
 
 
 # -- sections ---------------------------------------------------------------------------------------------------------
@@ -366,26 +370,30 @@ async def post_resolve(node: Node, request: Request) -> Response:
 
 
 W = Access.WRITE
+DRY = ("dry_run",)
+DRY_REASON = ("dry_run", "reason")
 OPERATIONS = (
     Operation("GET", "/v1/config", get_config, "The configuration as JSON or SectionConfig text", text=True),
-    Operation("PUT", "/v1/config", put_config, "Replace the configuration in one edit", W, DocumentBody, text=True, digest=True),
-    Operation("POST", "/v1/config/edits", post_edits, "Change several sections in one edit", W, EditBody, digest=True),
+    Operation(
+        "PUT", "/v1/config", put_config, "Replace the configuration in one edit", W, DocumentBody, text=True, digest=True, query=DRY_REASON
+    ),
+    Operation("POST", "/v1/config/edits", post_edits, "Change several sections in one edit", W, EditBody, digest=True, query=DRY),
     Operation("GET", "/v1/config/defaults", get_defaults, "The defaults section"),
-    Operation("PATCH", "/v1/config/defaults", patch_defaults, "Change the defaults section", W, PatchBody, digest=True),
+    Operation("PATCH", "/v1/config/defaults", patch_defaults, "Change the defaults section", W, PatchBody, digest=True, query=DRY),
     Operation("GET", "/v1/config/wwids", get_wwids, "The allow-listed LUNs"),
-    Operation("POST", "/v1/config/wwids", post_wwid, "Allow-list a LUN", W, LunBody, digest=True),
+    Operation("POST", "/v1/config/wwids", post_wwid, "Allow-list a LUN", W, LunBody, digest=True, query=DRY),
     Operation("GET", "/v1/config/wwids/{wwid}", get_wwid, "One LUN's options"),
-    Operation("PATCH", "/v1/config/wwids/{wwid}", patch_wwid, "Change a LUN's options", W, PatchBody, digest=True),
-    Operation("DELETE", "/v1/config/wwids/{wwid}", delete_wwid, "Take a LUN from the allow-list", W, digest=True),
+    Operation("PATCH", "/v1/config/wwids/{wwid}", patch_wwid, "Change a LUN's options", W, PatchBody, digest=True, query=DRY),
+    Operation("DELETE", "/v1/config/wwids/{wwid}", delete_wwid, "Take a LUN from the allow-list", W, digest=True, query=DRY_REASON),
     Operation("GET", "/v1/config/storages", get_storages_config, "The storages' options"),
-    Operation("POST", "/v1/config/storages", post_storage, "Add a storage", W, StorageBody, digest=True),
+    Operation("POST", "/v1/config/storages", post_storage, "Add a storage", W, StorageBody, digest=True, query=DRY),
     Operation("GET", "/v1/config/storages/{id}", get_storage_config, "One storage's options"),
-    Operation("PATCH", "/v1/config/storages/{id}", patch_storage, "Change a storage's options", W, PatchBody, digest=True),
-    Operation("DELETE", "/v1/config/storages/{id}", delete_storage, "Remove a storage", W, digest=True),
+    Operation("PATCH", "/v1/config/storages/{id}", patch_storage, "Change a storage's options", W, PatchBody, digest=True, query=DRY),
+    Operation("DELETE", "/v1/config/storages/{id}", delete_storage, "Remove a storage", W, digest=True, query=DRY_REASON),
     Operation("GET", "/v1/overrides", get_overrides, "The free-form overrides", text=True),
-    Operation("PUT", "/v1/overrides", put_overrides, "Replace the overrides (plain text)", W, text=True, digest=True),
-    Operation("DELETE", "/v1/overrides", delete_overrides, "Clear the overrides", W, digest=True),
+    Operation("PUT", "/v1/overrides", put_overrides, "Replace the overrides (plain text)", W, text=True, digest=True, query=DRY_REASON),
+    Operation("DELETE", "/v1/overrides", delete_overrides, "Clear the overrides", W, digest=True, query=DRY_REASON),
     Operation("POST", "/v1/overrides/check", post_overrides_check, "Check overrides without writing them (plain text)", text=True),
     Operation("GET", "/v1/conflicts", get_conflicts, "Keys with concurrent values"),
-    Operation("POST", "/v1/conflicts/{key:path}/resolve", post_resolve, "End a conflict with one value", W, ResolveBody),
+    Operation("POST", "/v1/conflicts/{key:path}/resolve", post_resolve, "End a conflict with one value", W, ResolveBody, query=DRY),
 )

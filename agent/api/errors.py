@@ -13,31 +13,35 @@ from store.errors import ConflictError, PathmeshError, UnavailableError, UsageEr
 
 log = structlog.get_logger("api")
 
-STATUS_BY_CODE: dict[str, HTTPStatus] = {
-    "not-found": HTTPStatus.NOT_FOUND,
-    "malformed": HTTPStatus.BAD_REQUEST,
-    "unsupported-type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    "digest-required": HTTPStatus.PRECONDITION_REQUIRED,
-    "stale-digest": HTTPStatus.PRECONDITION_FAILED,
-    "conflict-open": HTTPStatus.CONFLICT,
-    "name-taken": HTTPStatus.CONFLICT,
-    "exists": HTTPStatus.CONFLICT,
-    "forbidden": HTTPStatus.FORBIDDEN,
-    "request-too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    "edit-too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    "config-too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    "busy": HTTPStatus.SERVICE_UNAVAILABLE,
-    "joining": HTTPStatus.SERVICE_UNAVAILABLE,
-    "stopping": HTTPStatus.SERVICE_UNAVAILABLE,
-    "log-full": HTTPStatus.INSUFFICIENT_STORAGE,
-    "storage-failed": HTTPStatus.INSUFFICIENT_STORAGE,
+CODES: dict[str, tuple[HTTPStatus, str]] = {
+    "malformed": (HTTPStatus.BAD_REQUEST, "the request itself is wrong: its JSON, a field, a header or a query parameter"),
+    "forbidden": (HTTPStatus.FORBIDDEN, "the client may not write here, or this node's role does not allow it"),
+    "retired": (HTTPStatus.FORBIDDEN, "this node was retired from the cluster: it is read-only"),
+    "not-found": (HTTPStatus.NOT_FOUND, "there is no such section, LUN, member, node or address"),
+    "method-not-allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "the address knows other methods; `Allow` lists them"),
+    "conflict-open": (HTTPStatus.CONFLICT, "the section `key` has concurrent values that nobody has resolved"),
+    "exists": (HTTPStatus.CONFLICT, "what is to be made is there already"),
+    "name-taken": (HTTPStatus.CONFLICT, "another node holds this node's name"),
+    "stale-digest": (HTTPStatus.PRECONDITION_FAILED, "the document has changed since; `digest` is the present one"),
+    "request-too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is longer than is taken"),
+    "edit-too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the edit is longer than can travel"),
+    "config-too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the configuration would be larger than is held"),
+    "unsupported-type": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body is of a type that is not taken here"),
+    "digest-required": (HTTPStatus.PRECONDITION_REQUIRED, "a write without `If-Match`"),
+    "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the program; the agent's log says more"),
+    "busy": (HTTPStatus.SERVICE_UNAVAILABLE, "too many edits wait for the disk"),
+    "joining": (HTTPStatus.SERVICE_UNAVAILABLE, "the node has not received the cluster's configuration yet"),
+    "stopping": (HTTPStatus.SERVICE_UNAVAILABLE, "the agent is stopping"),
+    "log-full": (HTTPStatus.INSUFFICIENT_STORAGE, "the log of edits is full"),
+    "storage-failed": (HTTPStatus.INSUFFICIENT_STORAGE, "the database could not be written; nothing was kept"),
 }
+"""Codes whose status says more than their class does, with what they mean."""
 
 
 def status_of(fault: PathmeshError) -> HTTPStatus:
     """The status for an error: by its code, else by its class."""
-    if (known := STATUS_BY_CODE.get(fault.code)) is not None:
-        return known
+    if (known := CODES.get(fault.code)) is not None:
+        return known[0]
     if isinstance(fault, ConflictError):
         return HTTPStatus.CONFLICT
     if isinstance(fault, UsageError):
@@ -47,7 +51,14 @@ def status_of(fault: PathmeshError) -> HTTPStatus:
 
 def problem(status: HTTPStatus, code: str, message: str, hint: str = "", **more: Any) -> Response:
     """A problem document."""
-    body = {"type": f"about:blank#{code}", "title": status.phrase, "status": status.value, "code": code, "detail": message, "hint": hint} | more
+    body = {
+        "type": f"about:blank#{code}",
+        "title": status.phrase,
+        "status": status.value,
+        "code": code,
+        "detail": message,
+        "hint": hint,
+    } | more
     return Response(msgspec.json.encode(body), status.value, media_type="application/problem+json")
 
 
@@ -67,11 +78,18 @@ async def pathmesh_error(_: Request, fault: Exception) -> Response:
 async def unforeseen(request: Request, fault: Exception) -> Response:
     """Starlette's handler for a fault of the program: logged with its place, told without it."""
     log.error("request failed", method=request.method, path=request.url.path, exc_info=fault)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "a fault of pathmesh; nothing is known to be written", "the agent's log has the details")
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal",
+        "a fault of pathmesh; nothing is known to be written",
+        "the agent's log has the details",
+    )
 
 
 async def http_error(_: Request, fault: Exception) -> Response:
     """Starlette's own refusals: unknown path, method not allowed."""
     status = HTTPStatus(getattr(fault, "status_code", 500))
     code = {404: "not-found", 405: "method-not-allowed"}.get(status.value, "refused")
-    return problem(status, code, status.description or status.phrase, "GET /v1/openapi.json lists what there is")
+    answer = problem(status, code, status.description or status.phrase, "GET /v1/openapi.json lists what there is")
+    answer.headers.update(getattr(fault, "headers", None) or {})  # a 405 says which methods there are
+    return answer

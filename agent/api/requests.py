@@ -1,6 +1,7 @@
 """What handlers take from a request: bodies within their limits, digests, flags, and who asks."""
 
 import re
+from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
@@ -28,7 +29,8 @@ async def body_bytes(request: Request, most: int) -> bytes:
 
 
 async def body_as(request: Request, kind: type[_Body], *, most: int | None = None) -> _Body:
-    """The JSON body as a typed structure; UsageError `malformed` names the field."""
+    """The JSON body as a typed structure; UsageError `malformed` names the field, `unsupported-type` if it is said to be something else."""
+    _check_type(request, "application/json")
     data = await body_bytes(request, most or limit("request_bytes"))
     try:
         return msgspec.json.decode(data or b"{}", type=kind)
@@ -37,7 +39,8 @@ async def body_as(request: Request, kind: type[_Body], *, most: int | None = Non
 
 
 async def body_text(request: Request) -> str:
-    """The body as text; UsageError `malformed` if it is not UTF-8."""
+    """The body as text; UsageError `malformed` if it is not UTF-8, `unsupported-type` if it is not `text/plain`."""
+    _check_type(request, "text/plain")
     data = await body_bytes(request, limit("document_request_bytes"))
     try:
         return data.decode()
@@ -52,17 +55,18 @@ def wants_text(request: Request) -> bool:
 
 def sends_text(request: Request) -> bool:
     """Whether the body is plain text (else JSON); UsageError `unsupported-type` for anything else."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind not in ("text/plain", "application/json"):
-        raise UsageError(f"content type {kind!r}: send text/plain or application/json", code="unsupported-type")
-    return kind == "text/plain"
+    return _check_type(request, "application/json", "text/plain") == "text/plain"
 
 
 def digest_of(request: Request) -> str:
     """The digest in `If-Match`; UsageError `digest-required` (428) without one, `malformed` if it is none."""
     header = request.headers.get("if-match")
     if header is None:
-        raise UsageError("this write needs an If-Match header with the digest it was made from", code="digest-required", hint="read first: the ETag is the digest")
+        raise UsageError(
+            "this write needs an If-Match header with the digest it was made from",
+            code="digest-required",
+            hint="read first: the ETag is the digest",
+        )
     found = _ETAG.fullmatch(header.strip())
     if found is None:
         raise UsageError(f"If-Match: {header[:80]!r} is no digest in double quotes", code="malformed")
@@ -77,14 +81,30 @@ def flag(request: Request, name: str) -> bool:
     return text in ("true", "1")
 
 
-def whole(request: Request, name: str, default: int, most: int) -> int:
-    """A whole-number query parameter from 1 to `most`."""
+def whole(request: Request, name: str, default: int, most: int, *, least: int = 1) -> int:
+    """A whole-number query parameter from `least` to `most`."""
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= most:
-        raise UsageError(f"{name}: {text[:40]!r} is not a number from 1 to {most:,}", code="malformed")
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(most)) or not least <= int(text) <= most:
+        raise UsageError(f"{name}: {text[:40]!r} is not a number from {least} to {most:,}", code="malformed")
     return int(text)
+
+
+def check_query(request: Request, known: Collection[str]) -> None:
+    """UsageError `malformed` for a query parameter that the operation does not know: a misspelt `dry_run` must not write."""
+    for name in request.query_params:
+        if name not in known:
+            expected = f"expected {' or '.join(known)}" if known else "this operation has none"
+            raise UsageError(f"query parameter {name[:40]!r}: {expected}", code="malformed")
+
+
+def _check_type(request: Request, *known: str) -> str:
+    """The body's media type, one of `known`; without a header it counts as the first."""
+    kind = request.headers.get("content-type", known[0]).partition(";")[0].strip().lower()
+    if kind not in known:
+        raise UsageError(f"content type {kind[:80]!r}: send {' or '.join(known)}", code="unsupported-type")
+    return kind
 
 
 def _too_large(most: int) -> UsageError:

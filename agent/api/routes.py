@@ -21,7 +21,11 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. `body` is the JSON body's type, None if there is none; `text` says that plain text is taken or given too."""
+    """One method on one path.
+
+    `body` is the JSON body's type, None if there is none; `text` says that plain text is taken or given too; `digest` that the digest it
+    was made from is asked for; `query` are the query parameters that it knows: any other is refused.
+    """
 
     method: str
     path: str
@@ -31,3 +35,4 @@ class Operation:
     body: type | None = None
     text: bool = False
     digest: bool = False
+    query: tuple[str, ...] = ()

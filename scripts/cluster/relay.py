@@ -39,6 +39,8 @@ class Relays:
         self._thread.start()
         self._open: dict[tuple[int, asyncio.Task[None]], int] = {}
         self._admits: Callable[[int, int], bool] = lambda _source, _target: True
+        self.carried = 0
+        """Bytes that went through all relays, both ways."""
 
     def start(self, listen: int, target: int) -> None:
         """Relay from one loopback port to another."""
@@ -71,8 +73,8 @@ class Relays:
                     there, back = await asyncio.open_connection("127.0.0.1", target)
                     try:
                         async with asyncio.TaskGroup() as group:
-                            group.create_task(_pump(reader, back))
-                            group.create_task(_pump(there, writer))
+                            group.create_task(self._pump(reader, back))
+                            group.create_task(self._pump(there, writer))
                     finally:
                         back.close()
             except (OSError, asyncio.CancelledError, ExceptionGroup):
@@ -83,9 +85,9 @@ class Relays:
 
         await asyncio.start_server(relay, "127.0.0.1", listen)
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    raise ConnectionResetError("one side closed")
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            self.carried += len(data)
+            writer.write(data)
+            await writer.drain()
+        raise ConnectionResetError("one side closed")

@@ -32,7 +32,9 @@ WORDS = {
 }
 
 
-def path(dm: str = "active", chk: str = "ready", dev_st: str = "running", marginal: str = "normal", dev: str = "sda", dev_t: str = "8:0") -> Path:
+def path(
+    dm: str = "active", chk: str = "ready", dev_st: str = "running", marginal: str = "normal", dev: str = "sda", dev_t: str = "8:0"
+) -> Path:
     return Path(dev=dev, dev_t=dev_t, dm_st=dm, chk_st=chk, dev_st=dev_st, marginal_st=marginal)
 
 

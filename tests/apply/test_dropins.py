@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from apply.dropins import DropIns, WriteFailed, is_managed, sha256
+from apply.dropins import DropIns, WriteFailed
+from apply.managed import is_managed, sha256
 from apply.render import MAIN, OVERRIDES, RenderedFile
 
 OURS = b"# Written by pathmesh. Do not edit\n\ndefaults {\n}\n"
@@ -86,6 +87,8 @@ def test_failures_name_the_path(tmp_path: Path) -> None:
     assert dropins.current() == {}
 
 
-@pytest.mark.parametrize(("number", "word"), [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EACCES, "root"), (errno.EIO, "disk")])
+@pytest.mark.parametrize(
+    ("number", "word"), [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EACCES, "root"), (errno.EIO, "disk")]
+)
 def test_the_hint_fits_the_failure(number: int, word: str) -> None:
     assert word in WriteFailed(Path("/etc/x"), OSError(number, os.strerror(number))).hint

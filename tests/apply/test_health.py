@@ -31,7 +31,8 @@ def a_map(*paths: Path, wwid: str = W, **words: Any) -> Map:
 
 
 def model(*luns: Lun, **settings: Any) -> Model:
-    return Model(settings=Settings(**{"learn_window_seconds": 0, **settings}), luns={lun.wwid: lun for lun in luns or (Lun(W),)}, empty=False)
+    found = {lun.wwid: lun for lun in luns or (Lun(W),)}
+    return Model(settings=Settings(**{"learn_window_seconds": 0, **settings}), luns=found, empty=False)
 
 
 def view(maps: Sequence[Map] | None, now: float = 0.0, **changes: Any) -> View:
@@ -74,9 +75,7 @@ def captured(name: str, now: float, **changes: Any) -> View:
     # The captured listing has the columns of the tools' own test format; ours are picked from it.
     rows = [line.split("|") for line in (folder / "paths_raw_format.out").read_text().splitlines()]
     seen = parse_paths("".join(f"{r[0]}|{r[1]}|{r[2]}|{r[9]}|{r[12]}|{r[8]}\n" for r in rows))
-    return dataclasses.replace(
-        view([], now), topology=parse((folder / "maps.json.out").read_bytes()), seen=seen, sizes=sizes, **changes
-    )
+    return dataclasses.replace(view([], now), topology=parse((folder / "maps.json.out").read_bytes()), seen=seen, sizes=sizes, **changes)
 
 
 def test_a_healthy_map_in_full() -> None:
@@ -105,7 +104,8 @@ def test_a_healthy_map_in_full() -> None:
 
 
 def test_the_captured_life_of_a_map() -> None:
-    names = ["03_healthy_2paths", "04_one_path_offline", "05_path_restored", "05_path_restored", "06_one_path_removed", "08_all_paths_failed"]
+    names = ["03_healthy_2paths", "04_one_path_offline", "05_path_restored", "05_path_restored"]
+    names += ["06_one_path_removed", "08_all_paths_failed"]
     derived = poll(*(captured(name, 10.0 * n) for n, name in enumerate(names)))
     states = [(cell(d).state, cell(d).reasons) for d in derived]
     assert states == [
@@ -257,7 +257,8 @@ def test_a_cut_answer_makes_unknown_and_never_missing() -> None:
 
 
 def test_a_path_being_checked_does_not_blink() -> None:
-    polls = [view([a_map(fc("sda"), fc("sdb", chk_st=word))], now) for word, now in [("ready", 0.0), ("i/o pending", 10.0), ("i/o pending", 41.0)]]
+    checks = [("ready", 0.0), ("i/o pending", 10.0), ("i/o pending", 41.0)]
+    polls = [view([a_map(fc("sda"), fc("sdb", chk_st=word))], now) for word, now in checks]
     derived = poll(*polls)
     assert [cell(d).state for d in derived] == ["healthy", "healthy", "degraded"]
     assert cell(derived[2]).reasons == ("path-suspect", "single-path")

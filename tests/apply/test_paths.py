@@ -42,7 +42,7 @@ ISCSI = Path(dev="sda", host_adapter="10.0.2.5", target_wwnn=IQN)
         (ISCSI, Facts(IscsiPortal("fd00::10", 3260, 1)), "", f"iscsi:10.0.2.5>[fd00::10]:3260,1,{IQN}"),
         (ISCSI, Facts(), "", f"iscsi:10.0.2.5>{IQN}"),
         (Path(dev="sda", target_wwnn=IQN), Facts(), "", f"iscsi:->{IQN}"),
-        (Path(dev="sda", host_adapter="0000:3b:00.0", target_wwnn="0x5000C500A0B00001"), Facts(), "", "sas:0000:3b:00.0>0x5000c500a0b00001"),
+        (Path(dev="sda", host_adapter="0000:3b:00.0", target_wwnn="0x5000C500"), Facts(), "", "sas:0000:3b:00.0>0x5000c500"),
         (
             Path(dev="nvme0n1"),
             Facts(nvme=NvmeAddress("tcp", "192.168.154.10", "4420", "192.168.154.5")),
@@ -50,7 +50,12 @@ ISCSI = Path(dev="sda", host_adapter="10.0.2.5", target_wwnn=IQN)
             "nvme:tcp:192.168.154.5>192.168.154.10:4420",
         ),
         (Path(dev="nvme0n1"), Facts(nvme=NvmeAddress("pcie", "0000:3d:00.0", "", "")), "", "nvme:pcie:->0000:3d:00.0"),
-        (Path(dev="sda", lun_hex="0x0001"), Facts(ancestry="pci0000:00/0000:00:04.0/virtio1/host"), "", "other:pci0000:00/0000:00:04.0/virtio1/host"),
+        (
+            Path(dev="sda", lun_hex="0x0001"),
+            Facts(ancestry="pci0000:00/0000:00:04.0/virtio1/host"),
+            "",
+            "other:pci0000:00/0000:00:04.0/virtio1/host",
+        ),
         (Path(dev="sda", lun_hex="0x0001"), Facts(), "3:0:0:1", "other:->-,0:0:1"),
         (Path(dev="sda", lun_hex="0x0001"), Facts(), "#:#:#:#", "other:->-,0x0001"),
     ],

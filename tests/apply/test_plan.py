@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apply.diff import render_diff
-from apply.dropins import sha256
 from apply.journal import Committed, Journal, Owned, Remembered
+from apply.managed import sha256
 from apply.model import Lun, Model
 from apply.plan import Desired, Hold, Plan, listens_to_fabric, make_plan, names_to_free, sorted_names, wanted_names
 from apply.render import MAIN, OVERRIDES, allow_list, render
-from apply.wwids import AllowList
+from apply.wwids_file import AllowList
 
 
 def a_model(*luns: Lun, overrides: str = "", **defaults: str) -> Model:
@@ -32,7 +32,9 @@ def remembering(present: dict[str, bytes], *owned: str) -> Remembered:
     return Remembered(committed=committed, owned={wwid: Owned(0.0, "d", True) for wwid in owned})
 
 
-def plan(before: Model, after: Model, *owned: str, may_remove: bool = True, allowed: bytes = b"", blocked: frozenset[str] = frozenset()) -> Plan:
+def plan(
+    before: Model, after: Model, *owned: str, may_remove: bool = True, allowed: bytes = b"", blocked: frozenset[str] = frozenset()
+) -> Plan:
     present = files(before)
     wanted = desired(after, may_remove=may_remove, blocked=blocked)
     return make_plan(wanted, present, AllowList(allowed), remembering(present, *owned))

@@ -1,17 +1,18 @@
 """The reconciler against the simulated multipathd, over its real socket: the usual course, failures, and a crash at every point."""
 
 import asyncio
+import itertools
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from apply.daemon import Timing
 from apply.hostpaths import HostPaths
 from apply.journal import Ledger, Remembered
-from apply.live import Timing
 from apply.model import Lun, Model
 from apply.multipathd import MultipathdClient
 from apply.outcome import ApplyOutcome, ApplyState
@@ -19,14 +20,17 @@ from apply.plan import Desired
 from apply.reconcile import Reconciler
 from apply.render import MAIN, OVERRIDES, Rendered, RenderedFile, allow_list, render
 from apply.simulated.server import serve
-from apply.wwids import HEADER, read
+from apply.wwids import read
+from apply.wwids_file import HEADER
 from store.failpoints import FAILPOINTS
 from store.records import MemoryRecords
 
 pytestmark = pytest.mark.anyio
 
 A, B, C, D, E, HAND = (f"3600000000000000{n}" for n in "abcdef")
-TIMING = Timing(reconfigure=5.0, settle=1.0, poll=0.005)
+TIMING = Timing(reconfigure=10.0, settle=5.0, poll=0.005)
+IMPATIENT = Timing(reconfigure=10.0, settle=0.15, poll=0.005)
+"""For what stays wrong: the whole time to settle is waited out."""
 
 
 class Crash(BaseException):
@@ -35,7 +39,8 @@ class Crash(BaseException):
 
 def lun_table(wwid: str, number: int, *, paths: int = 2, open_: bool = False) -> str:
     rows = "".join(
-        f'[[lun.path]]\ndev = "sd{chr(97 + number)}{chr(97 + n)}"\nhcil = "{n}:0:0:{number}"\nhost_wwpn = "0x{n:02}"\ntarget_wwpn = "0x9{n}"\n'
+        f'[[lun.path]]\ndev = "sd{chr(97 + number)}{chr(97 + n)}"\nhcil = "{n}:0:0:{number}"\n'
+        f'host_wwpn = "0x{n:02}"\ntarget_wwpn = "0x9{n}"\n'
         for n in range(paths)
     )
     return (
@@ -58,6 +63,7 @@ class Host:
         self.client = MultipathdClient(str(root / "sock"), self.program, 2.0)
         self.points: list[str] = []
         self.asked: list[str] = []
+        self.timing = TIMING
         self.visible()
 
     def visible(self, *wwids: str, opened: Iterable[str] = ()) -> None:
@@ -89,7 +95,7 @@ class Host:
             self,
             self.records,
             lambda: self.now,
-            timing=TIMING,
+            timing=self.timing,
             reach=reach or self.points.append,
             accept_renames=accept_renames,
         )
@@ -138,10 +144,10 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path / "h")
 
 
-def desired(*luns: Lun, digest: str = "d1", overrides: str = "", may_remove: bool = True, blocked: Iterable[str] = (), **defaults: str) -> Desired:
-    model = Model(
-        defaults=defaults, luns={lun.wwid: lun for lun in luns}, overrides=overrides, empty=not (luns or overrides or defaults)
-    )
+def desired(
+    *luns: Lun, digest: str = "d1", overrides: str = "", may_remove: bool = True, blocked: Iterable[str] = (), **defaults: str
+) -> Desired:
+    model = Model(defaults=defaults, luns={lun.wwid: lun for lun in luns}, overrides=overrides, empty=not (luns or overrides or defaults))
     rendered = render(model, digest=digest, tools_version=(0, 9, 4))
     return Desired(digest, rendered, allow_list(model), may_remove, frozenset(blocked), model.empty)
 
@@ -245,6 +251,7 @@ async def test_force_tries_a_deferred_line_at_once_and_teardown_waits(host: Host
         host.visible(A, B, E, HAND)
         done = await host.converge(EMPTY, force=True)
         assert (done.state, done.errors, host.active) == (ApplyState.IN_SYNC, (), [])
+        assert (host.reconfigures, await host.names()) == (1, {})
 
 
 async def test_a_conflict_or_ignorance_prunes_nothing(host: Host) -> None:
@@ -304,6 +311,7 @@ async def test_renames_may_be_accepted(host: Host) -> None:
 
 async def test_a_local_override_is_named_and_healed(host: Host) -> None:
     async with host.running():
+        host.timing = IMPATIENT
         local = host.paths.conf_dir / "99-local.conf"
         host.paths.conf_dir.mkdir()
         local.write_text('defaults {\n\tpolling_interval "9"\n}\n')
@@ -314,6 +322,7 @@ async def test_a_local_override_is_named_and_healed(host: Host) -> None:
         again = await host.converge(FIRST)
         assert (again.errors[0].count, host.reconfigures) == (2, 0)
         local.unlink()
+        host.timing = TIMING
         healed = await host.converge(FIRST)
         assert (healed.state, healed.applied, host.reconfigures) == (ApplyState.IN_SYNC, "d1", 1)
 
@@ -322,6 +331,7 @@ async def test_a_configuration_that_kills_maps_is_rolled_back(host: Host) -> Non
     async with host.running():
         await host.converge(FIRST)
         good = await host.state()
+        host.timing = IMPATIENT
         outcome = await host.converge(broken())
         assert outcome.state is ApplyState.FAILED
         assert {e.code for e in outcome.errors} >= {"reconfigure-failed"}
@@ -340,6 +350,7 @@ async def test_a_first_apply_that_fails_leaves_no_file(host: Host) -> None:
     hand_made(host)
     async with host.running():
         await host.ask("reconfigure")
+        host.timing = IMPATIENT
         main = RenderedFile(FIRST.rendered.files[MAIN].content + b'overrides {\n\tpath_checker "nonsense"\n}\n', 0o644)
         outcome = await host.converge(Desired("bad", Rendered({MAIN: main}, ()), FIRST.allow_list, True))
         assert outcome.state is ApplyState.FAILED
@@ -436,52 +447,60 @@ async def test_what_cannot_be_written_is_named_and_nothing_is_half_done(host: Ho
 # A crash at every point
 
 
-async def first_then(host: Host, *_: Desired) -> None:
-    hand_made(host)
-    await host.ask("reconfigure")
-    assert (await host.converge(FIRST)).state is ApplyState.IN_SYNC
+@dataclass(frozen=True)
+class Case:
+    """An apply to be interrupted, on a host that has the configuration `before` already."""
+
+    before: Desired | None
+    wanted: Desired
+    timing: Timing = TIMING
+
+    async def prepare(self, host: Host) -> None:
+        hand_made(host)
+        await host.ask("reconfigure")
+        if self.before is not None:
+            assert (await host.converge(self.before)).state is ApplyState.IN_SYNC
+        host.timing = self.timing
 
 
-async def only_hand_made(host: Host, *_: Desired) -> None:
-    hand_made(host)
-    await host.ask("reconfigure")
-
-
-CASES: dict[str, tuple[Callable[[Host], object], Desired]] = {
-    "first": (only_hand_made, FIRST),
-    "change": (first_then, SECOND),
-    "teardown": (first_then, EMPTY),
-    "rollback": (first_then, broken()),
+CASES = {
+    "first": Case(None, FIRST),
+    "change": Case(FIRST, SECOND),
+    "teardown": Case(FIRST, EMPTY),
+    "rollback": Case(FIRST, broken(), IMPATIENT),
 }
+
+
+def crash_at(number: int) -> Callable[[str], None]:
+    """Dies at the call with that number, counted from 0."""
+    calls = itertools.count()
+
+    def reach(name: str) -> None:
+        if next(calls) == number:
+            raise Crash(name)
+
+    return reach
 
 
 async def reached(tmp_path: Path, case: str) -> tuple[list[str], Mapping[str, object]]:
     """The points that an undisturbed run reaches, and how it ends."""
-    prepare, wanted = CASES[case]
     host = Host(tmp_path / "undisturbed")
     async with host.running():
-        await prepare(host)  # type: ignore[misc]
-        await host.converge(wanted)
+        await CASES[case].prepare(host)
+        await host.converge(CASES[case].wanted)
         return list(host.points), await host.state()
 
 
 @pytest.mark.parametrize("case", CASES)
 async def test_a_crash_at_any_point_is_survived(tmp_path: Path, case: str) -> None:
-    prepare, wanted = CASES[case]
+    wanted = CASES[case].wanted
     points, end = await reached(tmp_path, case)
     for number, point in enumerate(points):
         host = Host(tmp_path / f"{number}-{point}")
         async with host.running():
-            await prepare(host)  # type: ignore[misc]
-            counted: Counter[str] = Counter()
-
-            def crash(name: str, at: int = number, counted: Counter[str] = counted) -> None:
-                counted["all"] += 1
-                if counted["all"] == at + 1:
-                    raise Crash(name)
-
+            await CASES[case].prepare(host)
             with pytest.raises(Crash, match=point):
-                await host.agent(crash).converge(wanted)
+                await host.agent(crash_at(number)).converge(wanted)
             after = host.agent()
             await after.recover()
             assert not [name for name in host.files() if name.endswith(".tmp")]
@@ -494,21 +513,16 @@ async def test_a_crash_at_any_point_is_survived(tmp_path: Path, case: str) -> No
 
 @pytest.mark.parametrize("case", CASES)
 async def test_after_a_crash_another_configuration_may_be_wanted(tmp_path: Path, case: str) -> None:
-    prepare, wanted = CASES[case]
+    wanted = CASES[case].wanted
     points, _ = await reached(tmp_path, case)
     other = desired(Lun(A, "other"), Lun(C), digest="d7")
     for number, point in enumerate(points):
         host = Host(tmp_path / f"{number}-{point}")
         async with host.running():
-            await prepare(host)  # type: ignore[misc]
-            calls = iter(range(len(points)))
-
-            def crash(name: str, at: int = number, calls: Iterable[int] = calls) -> None:
-                if next(iter(calls)) == at:
-                    raise Crash(name)
-
+            await CASES[case].prepare(host)
             with pytest.raises(Crash):
-                await host.agent(crash).converge(wanted)
+                await host.agent(crash_at(number)).converge(wanted)
+            host.timing = TIMING
             outcome = await host.agent().converge(other)
             assert (outcome.state, outcome.errors) == (ApplyState.IN_SYNC, ()), point
             assert host.active == sorted([A, C, HAND]), point

@@ -10,7 +10,7 @@ from apply.live import Live
 from apply.preflight import foreign_maps, taken_names
 from apply.topology import Group, Map, Seen, Topology
 from apply.topology import Path as DevPath
-from apply.verify import MAX_ERRORS, Wanted, same_value, verify
+from apply.verify import MAX_ERRORS, Wanted, same_value, verify, working_maps
 
 STRICT = 'defaults {\n\tfind_multipaths "strict"\n\tuser_friendly_names "no"\n\tpolling_interval 5\n}\n'
 MAIN = parse('defaults {\n\tfind_multipaths "strict"\n\tpolling_interval "5"\n\tuser_friendly_names "no"\n}\n')
@@ -76,7 +76,7 @@ def test_wrong_names_missing_maps_and_absent_luns() -> None:
 def test_maps_that_did_not_survive_are_broken() -> None:
     before = live(a_map("361"), a_map("362"), a_map("363"), a_map("364", paths=0), a_map("365"), a_map("366"), a_map("367"))
     after = live(a_map("362", paths=0), a_map("366", checked="undef"), a_map("367", checked="faulty"), orphans=("361", "363", "364"))
-    findings = verify(Wanted(MAIN, {}, before=before, leaving={"363"}), after)
+    findings = verify(Wanted(MAIN, {}, working={w: n for w, n in working_maps(before).items() if w != "363"}), after)
     assert [error.message.split(" when ")[0] for error in findings.broken] == [
         "map 361 (361) lost its device",
         "map 362 (362) lost all its paths",

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apply.wwids import HEADER, AllowList, WwidsChanged, WwidsError, append, disable, read
+from apply.wwids import WwidsChanged, WwidsError, append, disable, read
+from apply.wwids_file import HEADER, AllowList
 
 pytestmark = pytest.mark.anyio
 
@@ -97,9 +98,7 @@ sys.stdin.readline()
 
 @contextmanager
 def locked_elsewhere(path: Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", LOCKER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", LOCKER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == "locked\n"

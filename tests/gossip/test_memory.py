@@ -209,8 +209,15 @@ def test_a_seed_reorders_across_pairs() -> None:
 def test_chatter_without_end_is_noticed() -> None:
     network = Network()
     a, b = mesh(network)
-    a.transport.sink = lambda event: a.transport.send("b", (b"", b"")) and None
-    b.transport.sink = lambda event: b.transport.send("a", (b"", b"")) and None
+
+    def answer(end: End, peer: str) -> None:
+        def sink(_event: TransportEvent) -> None:
+            end.transport.send(peer, (b"", b""))
+
+        end.transport.sink = sink
+
+    answer(a, "b")
+    answer(b, "a")
     a.transport.send("b", (b"", b""))
     with pytest.raises(RuntimeError, match="not quiet"):
         network.run(500)

@@ -1,0 +1,102 @@
+"""The reference of the HTTP API, written from the table of operations; `python -m agent.api.reference` renews `docs/api.md`.
+
+A test compares that file with this.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.api.app import OPERATIONS
+from agent.api.errors import CODES
+from agent.api.routes import Access
+
+_HEAD = """\
+# HTTP API
+
+Every node answers on its unix socket: `curl --unix-socket /run/pathmesh/pathmesh.sock http://localhost/v1/status`. What is answered is
+what this node holds; nothing is asked of another node. `GET /v1/openapi.json` is the same table for programs.
+
+Whoever may connect may read: root and the members of the socket's group. **W** marks what only root, the agent's own user and the
+members of `pathmesh-admin` may do. Every such call is logged with its uid.
+
+**D** marks writes that need `If-Match` with the digest of what they were made from: the `ETag` of a read, and of a write's answer.
+`?dry_run=true` checks everything, answers with the difference, and writes nothing.
+
+Bodies are JSON (`application/json`); **T** marks where text (`text/plain`) is taken or, if `Accept` asks for it, given. Unknown fields
+and unknown query parameters are refused.
+
+## Operations
+
+| operation | | query | body | |
+|--|--|--|--|--|
+"""
+
+_BODIES = """
+## Bodies
+
+| body | field | type | default |
+|--|--|--|--|
+"""
+
+_ERRORS = """
+## Errors
+
+An error is an `application/problem+json` document (RFC 9457) with `status`, `title`, `detail` (one line that says what and where), `hint`
+(what to do, may be empty) and `code`. Codes are stable. A refused edit has `problems`: every fault at once, each with `code`, `key`,
+`option`, `message`, `hint` and `severity`. A code that is not in this table comes with 422 if the request is refused for what it asks,
+503 if something that the node needs cannot be used now.
+
+| code | status | meaning |
+|--|--|--|
+"""
+
+
+def api() -> str:
+    """The text of `docs/api.md`."""
+    return _HEAD + "".join(_operations()) + _BODIES + "".join(_bodies()) + _ERRORS + "".join(_errors())
+
+
+def _operations() -> Iterator[str]:
+    for operation in OPERATIONS:
+        path = operation.path.replace(":path}", "}")
+        marks = (("W", operation.access is Access.WRITE), ("D", operation.digest), ("T", operation.text))
+        query = ", ".join(f"`{name}`" for name in operation.query)
+        body = f"`{operation.body.__name__}`" if operation.body is not None else ""
+        yield f"| `{operation.method} {path}` | {' '.join(m for m, holds in marks if holds)} | {query} | {body} | {operation.summary} |\n"
+
+
+def _bodies() -> Iterator[str]:
+    _, components = msgspec.json.schema_components([o.body for o in OPERATIONS if o.body is not None], ref_template="{name}")
+    for name in sorted(components):
+        schema = components[name]
+        for field, described in schema["properties"].items():
+            default = "required" if field in schema.get("required", ()) else f"`{_literal(described.get('default'))}`"
+            yield f"| `{name}` | `{field}` | {_type(described)} | {default if 'default' in described or default == 'required' else ''} |\n"
+
+
+def _literal(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return f"`{schema['$ref']}`"
+    if "anyOf" in schema:
+        return " or ".join(_type(each) for each in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema['items'])}"
+    if schema.get("type") == "object":
+        return f"name → {_type(schema['additionalProperties'])}"
+    return str(schema["type"])
+
+
+def _errors() -> Iterator[str]:
+    for code, (status, meaning) in sorted(CODES.items(), key=lambda item: (item[1][0].value, item[0])):
+        yield f"| `{code}` | {status.value} | {meaning} |\n"
+
+
+if __name__ == "__main__":
+    (Path(__file__).parents[2] / "docs" / "api.md").write_text(api(), encoding="utf-8")

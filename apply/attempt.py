@@ -1,0 +1,97 @@
+"""One pass of a reconcile: what it wants, what it found, what it did, and what it comes to. Pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from apply.journal import Journal, Remembered
+from apply.live import Live
+from apply.outcome import ApplyError, ApplyOutcome, ApplyState, carry_on
+from apply.plan import Desired, Plan
+from apply.render import MAIN, RenderedFile
+from apply.verify import Findings
+from store.errors import PathmeshError
+
+
+@dataclass
+class Attempt:
+    """One pass of `converge`: what is wanted, what was found, and what was done so far."""
+
+    desired: Desired
+    remembered: Remembered
+    plan: Plan
+    names: Mapping[str, str]
+    force: bool
+    journal: Journal | None = None
+    before: Live | None = None
+    restart_pid: int = 0
+    ready: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    deferred: tuple[ApplyError, ...] = ()
+    notes: list[ApplyError] = field(default_factory=list)
+    changed: bool = False
+
+    @property
+    def open(self) -> Journal:
+        """The open journal; every step that needs it comes after it was written."""
+        assert self.journal is not None
+        return self.journal
+
+    @property
+    def main(self) -> RenderedFile | None:
+        """The wanted main file."""
+        return self.desired.rendered.files.get(MAIN)
+
+    @property
+    def must_tell(self) -> bool:
+        """Whether the daemon has to read its files, for what this attempt writes or for what an interrupted one may have."""
+        return self.plan.loads or self.remembered.journal is not None or bool(self.remembered.pruning)
+
+
+def told(error: PathmeshError) -> ApplyError:
+    """An error as the outcome tells it."""
+    return ApplyError(error.code, error.message, error.hint)
+
+
+def judged(attempt: Attempt, findings: Findings, now: float) -> ApplyOutcome:
+    """The outcome after the host was read back. What waits for a line to go is an error that fails nothing."""
+    notes = [*attempt.notes, *findings.notes]
+    if attempt.restart_pid:
+        notes.append(ApplyError("restart-required", "marginal_pathgroups fpin changed", "systemctl restart multipathd, when it suits"))
+    attempt.notes = list(dict.fromkeys(notes))
+    state = ApplyState.FAILED if findings.errors else ApplyState.IN_SYNC
+    if attempt.desired.empty and attempt.deferred and not findings.errors:
+        state = ApplyState.TEARDOWN
+    applied = not findings.broken and not findings.overridden
+    return finished(attempt, state, [*findings.errors, *attempt.deferred], now, applied=applied)
+
+
+def finished(attempt: Attempt, state: ApplyState, errors: Collection[ApplyError], now: float, *, applied: bool = False) -> ApplyOutcome:
+    """The outcome of an attempt that ends here; `applied` if what it wants is in effect."""
+    outcome = outcome_of(attempt.desired, attempt.remembered, state, errors, attempt.notes, applied=applied, now=now)
+    return msgspec.structs.replace(outcome, added=attempt.added, removed=attempt.removed, changed=attempt.changed)
+
+
+def outcome_of(
+    desired: Desired,
+    remembered: Remembered,
+    state: ApplyState,
+    errors: Collection[ApplyError],
+    notes: Collection[ApplyError] = (),
+    *,
+    applied: bool = False,
+    now: float,
+) -> ApplyOutcome:
+    """An outcome that carries on the one before: what was applied when, and which faults are old. `now` is in unix seconds."""
+    last = remembered.outcome or ApplyOutcome(state, desired.digest)
+    digest, at = (desired.digest, now) if applied and last.applied != desired.digest else (last.applied, last.at)
+    return ApplyOutcome(
+        state,
+        desired.digest,
+        digest,
+        at,
+        carry_on(list(errors), last.errors, now, counted=state is ApplyState.FAILED),
+        carry_on(list(notes), last.notes, now, counted=False),
+    )

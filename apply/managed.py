@@ -1,0 +1,19 @@
+"""By what a file of ours is recognised. Pure."""
+
+import hashlib
+from collections.abc import Collection
+
+from apply.render import MAIN, OVERRIDES, is_ours
+
+NAMES = (MAIN, OVERRIDES)
+"""All files that we write into multipath's conf.d."""
+
+
+def sha256(content: bytes) -> str:
+    """The hash by which we recognise what we wrote, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def is_managed(content: bytes, known: Collection[str]) -> bool:
+    """Whether a file's bytes are exactly what we wrote: our marker, and one of the `known` hashes."""
+    return is_ours(content) and sha256(content) in known

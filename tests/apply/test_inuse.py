@@ -1,0 +1,80 @@
+"""The guard before pruning, on a host made of files; and which devices udev is told of."""
+
+from pathlib import Path
+
+import pytest
+
+from apply.inuse import HostInUse, NothingInUse
+from apply.udev import NoUdev, Udev
+
+pytestmark = pytest.mark.anyio
+
+W = "361"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    device = tmp_path / "sys" / "block" / "dm-3"
+    (device / "dm").mkdir(parents=True)
+    (device / "holders").mkdir()
+    (device / "dm" / "uuid").write_text(f"mpath-{W}\n")
+    (device / "dev").write_text("254:3\n")
+    for name in ("proc/self", "etc", "dev/mapper", "dev/disk/by-uuid"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "dev" / "dm-3").touch()
+    (tmp_path / "dev" / "mapper" / "pool").symlink_to("../dm-3")
+    (tmp_path / "dev" / "disk" / "by-uuid" / "abc").symlink_to("../../dm-3")
+    return tmp_path
+
+
+async def test_an_idle_map_and_an_absent_one(root: Path) -> None:
+    (root / "proc/self/mountinfo").write_text("29 1 8:2 / / rw shared:1 - ext4 /dev/sda2 rw\n")
+    (root / "proc/swaps").write_text("Filename Type Size Used Priority\n/dev/sda3 partition 1 0 -2\n")
+    (root / "etc/fstab").write_text("# /dev/mapper/pool /x\nUUID=other / ext4 defaults 0 1\nproc /proc proc\n")
+    assert await HostInUse(root).reason(W) == ""
+    assert await HostInUse(root).reason("369") == ""
+    assert await NothingInUse().reason(W) == ""
+
+
+async def test_holders(root: Path) -> None:
+    (root / "sys/block/dm-3/holders/dm-4").touch()
+    (root / "sys/block/dm-4/dm").mkdir(parents=True)
+    (root / "sys/block/dm-4/dm/name").write_text("vg-lv\n")
+    assert await HostInUse(root).reason(W) == "held by vg-lv"
+
+
+async def test_mounts(root: Path) -> None:
+    (root / "proc/self/mountinfo").write_text("29 1 254:3 / /srv/data rw shared:1 - ext4 /dev/mapper/pool rw\n")
+    assert await HostInUse(root).reason(W) == "mounted on /srv/data"
+
+
+async def test_swap(root: Path) -> None:
+    (root / "proc/swaps").write_text("Filename Type Size Used Priority\n/dev/dm-3 partition 1 0 -2\n")
+    assert await HostInUse(root).reason(W) == "used as swap"
+
+
+@pytest.mark.parametrize("spec", ["/dev/mapper/pool", "UUID=abc", 'UUID="abc"', "/dev/disk/by-uuid/abc"])
+async def test_fstab(root: Path, spec: str) -> None:
+    (root / "etc/fstab").write_text(f"{spec} /srv/later ext4 noauto 0 0\n")
+    assert await HostInUse(root).reason(W) == "named in fstab for /srv/later"
+
+
+async def test_blanks_in_fstab(root: Path) -> None:
+    (root / "dev" / "mapper" / "my pool").symlink_to("../dm-3")
+    (root / "etc/fstab").write_text("/dev/mapper/my\\040pool /srv ext4\n")
+    assert await HostInUse(root).reason(W) == "named in fstab for /srv"
+
+
+async def test_udev_is_told_of_path_devices_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    program = tmp_path / "udevadm"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    await Udev().changed(["sdb", "sda", "sdb", "../x", "-", "nvme0n1"])
+    assert log.read_text() == "trigger --action=change --name-match=nvme0n1 --name-match=sda --name-match=sdb\n"
+    await Udev().changed(["-"])
+    await NoUdev().changed(["sda"])
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    await Udev().changed(["sda"])
+    assert len(log.read_text().splitlines()) == 1

@@ -1,0 +1,223 @@
+"""Frames: any bytes are a message or refused, and nothing large or deep is unpacked."""
+
+import struct
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gossip import codec
+from gossip.codec import HEADER_BYTES, MAJOR, MINOR, BadMessage, UnknownClass, decode, encode, size_limit
+from gossip.messages import CLASSES, TYPES, Alive, Beat, Delta, Digest, Hello, Message, MessageClass, Ping, Pong, Probe
+from store.cells import Cell
+from store.health import CellEntry, Head, HealthDelta
+from store.limits import limit
+
+ACTOR = st.binary(min_size=16, max_size=16)
+COUNT = st.integers(0, 2**53)
+NAME = st.text(max_size=20)
+HASH = st.binary(min_size=32, max_size=32)
+HEAD = st.builds(Head, ACTOR, COUNT, COUNT, COUNT)
+BEATS = st.dictionaries(NAME, st.builds(Beat, HEAD, COUNT), max_size=4)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+DETAIL = st.dictionaries(st.text(max_size=5), PLAIN, max_size=3)
+CELL = st.builds(Cell, NAME, NAME, NAME, st.lists(NAME, max_size=3).map(tuple), DETAIL, DETAIL, st.floats(0, 2e9))
+HEALTH = st.builds(
+    HealthDelta, NAME, HEAD, COUNT, COUNT, HASH, st.binary(max_size=64), st.lists(st.builds(CellEntry, COUNT, CELL), max_size=3).map(tuple),
+    COUNT, st.integers(1, 64),
+)  # fmt: skip
+MESSAGES: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Hello, NAME, NAME, ACTOR, COUNT, COUNT, ACTOR, st.lists(NAME, max_size=3).map(tuple), st.booleans()),
+    st.builds(
+        Digest, st.dictionaries(ACTOR, COUNT, max_size=4), HASH, BEATS, st.lists(st.tuples(ACTOR, COUNT), max_size=4).map(tuple),
+        st.booleans(), st.lists(NAME, max_size=3).map(tuple),
+    ),
+    st.builds(Delta, st.lists(st.binary(max_size=40), max_size=3).map(tuple), st.lists(HEALTH, max_size=2).map(tuple), BEATS, st.booleans()),
+    st.builds(Ping, COUNT),
+    st.builds(Pong, COUNT),
+    st.builds(Probe, NAME),
+    st.builds(Alive, NAME, COUNT),
+)  # fmt: skip
+
+
+def frames(number: int, body: bytes, *, magic: bytes = b"PMSH", major: int = MAJOR, minor: int = MINOR, length: int | None = None) -> tuple[bytes, bytes]:
+    return struct.pack(">4sBBBI", magic, major, minor, number, len(body) if length is None else length), body
+
+
+@given(MESSAGES)
+def test_a_message_reads_back(message: Message) -> None:
+    header, body = encode(message)
+    assert len(header) == HEADER_BYTES == 11
+    assert decode(header, body) == message
+
+
+@given(st.binary(max_size=20), st.binary(max_size=100))
+@example(b"", b"")
+def test_any_frames_are_refused_cleanly(header: bytes, body: bytes) -> None:
+    with pytest.raises((BadMessage, UnknownClass)):
+        decode(header, body)
+
+
+@given(st.integers(0, 255), st.binary(max_size=200), st.integers(0, 255))
+def test_any_body_is_a_message_or_refused(number: int, body: bytes, minor: int) -> None:
+    try:
+        message = decode(*frames(number, body, minor=minor))
+    except BadMessage as fault:
+        assert not fault.oversized
+    except UnknownClass:
+        assert number not in set(MessageClass)
+    else:
+        assert CLASSES[type(message)] == number
+
+
+@given(MESSAGES, st.integers(0, 10**6), st.integers(0, 255))
+def test_a_damaged_byte_is_a_message_or_refused(message: Message, position: int, value: int) -> None:
+    header, body = encode(message)
+    damaged = bytearray(body)
+    damaged[position % len(body)] = value
+    try:
+        decode(header, bytes(damaged))
+    except BadMessage:
+        pass
+
+
+@given(MESSAGES, st.integers(0, 10**6))
+def test_a_cut_message_is_refused(message: Message, position: int) -> None:
+    header, body = encode(message)
+    with pytest.raises(BadMessage):
+        decode(header, body[: position % len(body)])
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    header, body = encode(Hello("c", "n1", bytes(16), 1, 1, bytes(16)))
+    more = msgpack.packb({**msgpack.unpackb(body), "later": {"x": [1]}})
+    assert decode(*frames(MessageClass.HELLO, more)) == decode(header, body)
+
+
+def test_a_hello_of_another_major_version_is_read_and_nothing_else_is() -> None:
+    _, body = encode(Hello("c", "n1", bytes(16), 7, 9, bytes(16)))
+    hello = decode(*frames(MessageClass.HELLO, body, major=9))
+    assert isinstance(hello, Hello)
+    assert hello.version_min == 7
+    with pytest.raises(BadMessage, match="version 9"):
+        decode(*frames(MessageClass.PING, encode(Ping(1))[1], major=9))
+
+
+@pytest.mark.parametrize("number", [0, 8, 200, 255])
+def test_an_unknown_class_is_told_apart(number: int) -> None:
+    with pytest.raises(UnknownClass):
+        decode(*frames(number, b"whatever"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"), [({"magic": b"HTTP"}, "magic"), ({"length": 3}, "3"), ({"length": 2**32 - 1}, "header says")]
+)
+def test_the_header_is_checked(changed: dict[str, Any], what: str) -> None:
+    with pytest.raises(BadMessage, match=what):
+        decode(*frames(MessageClass.PING, encode(Ping(1))[1], **changed))
+
+
+class Untouched:
+    """A decoder that must not be reached."""
+
+    def decode(self, _: bytes) -> object:
+        raise AssertionError("the limit comes first")
+
+
+@pytest.mark.parametrize("number", MessageClass)
+def test_the_size_is_checked_before_anything_is_unpacked(number: MessageClass, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_decoders", dict.fromkeys(TYPES, Untouched()))
+    with pytest.raises(BadMessage) as caught:
+        decode(*frames(number, bytes(size_limit(number) + 1)))
+    assert caught.value.oversized
+    with pytest.raises(AssertionError):
+        decode(*frames(number, bytes(size_limit(number))))
+
+
+def test_what_is_too_large_is_not_encoded() -> None:
+    edit = bytes(limit("edit_bytes"))
+    encode(Delta(edits=(edit,)))
+    with pytest.raises(BadMessage) as caught:
+        encode(Delta(edits=(edit, edit)))
+    assert caught.value.oversized
+
+
+def health(cell: Any) -> bytes:
+    """A delta with one cell given as plain msgpack data."""
+    head = [bytes(16), 1, 1, 1]
+    packed: bytes = msgpack.packb({"health": [["n1", head, 0, 0, bytes(32), b"", [[1, cell]], 0, 1]]})
+    return packed
+
+
+def raw_detail(detail: bytes) -> bytes:
+    marker = b"\xa6DETAIL"
+    return health({"kind": "k", "id": "i", "state": "s", "detail": "DETAIL"}).replace(marker, detail)
+
+
+@pytest.mark.parametrize("depth", [20, 900, 990, 5_000, 200_000])
+def test_deep_nesting_is_refused(depth: int) -> None:
+    with pytest.raises(BadMessage):
+        decode(*frames(MessageClass.DELTA, raw_detail(b"\x81\xa1a" + b"\x91" * depth + b"\xc0")))
+    for number in MessageClass:
+        with pytest.raises(BadMessage):
+            decode(*frames(number, b"\x91" * depth + b"\xc0"))
+
+
+@pytest.mark.parametrize(
+    "value", [{1: 2}, {1: 2, "x": 3}, {None: 1}, b"bytes", float("nan"), float("inf"), msgpack.ExtType(5, b"x"), msgpack.Timestamp(5)]
+)
+def test_health_that_is_no_plain_data_is_refused(value: Any) -> None:
+    """Whatever reads it later (a hash, JSON) could fail on it."""
+    with pytest.raises(BadMessage):
+        decode(*frames(MessageClass.DELTA, health({"kind": "k", "id": "i", "state": "s", "detail": {"a": value}})))
+
+
+def test_plain_health_is_taken() -> None:
+    message = decode(*frames(MessageClass.DELTA, health({"kind": "k", "id": "i", "state": "s", "detail": {"a": [1, {"b": None}]}})))
+    assert isinstance(message, Delta)
+    assert message.health[0].cells[0].cell.detail == {"a": [1, {"b": None}]}
+
+
+@pytest.mark.parametrize(
+    ("number", "body"),
+    [
+        (MessageClass.PING, [-1]),
+        (MessageClass.PING, [2**60]),
+        (MessageClass.PROBE, ["n" * 256]),
+        (MessageClass.HELLO, {"cluster": "c", "name": "n", "actor": b"x", "version_min": 1, "version_max": 1, "boot_nonce": bytes(16)}),
+        (MessageClass.DIGEST, {"clock": {}, "state_hash": bytes(31), "health": {}}),
+        (MessageClass.DIGEST, {"clock": {}, "state_hash": bytes(32), "health": {str(n): [[bytes(16), 1, 1, 1], 0] for n in range(2049)}}),
+        (MessageClass.DIGEST, {"clock": {}, "state_hash": bytes(32), "health": {}, "held": [[bytes(16), 1]] * 1025}),
+        (MessageClass.DELTA, {"edits": [b""] * 8193}),
+        (MessageClass.DELTA, {"health": [["n1", [bytes(16), 1, 1, 1], 0, 0, bytes(32), b"", [], 0, 65]]}),
+    ],
+)
+def test_limits_of_fields(number: MessageClass, body: Any) -> None:
+    with pytest.raises(BadMessage):
+        decode(*frames(number, msgpack.packb(body)))
+
+
+def test_the_largest_digest_of_the_largest_cluster_fits() -> None:
+    members = limit("members")
+    beat = Beat(Head(bytes(16), 2**32, 2**32, 2**32), 2**41)
+    digest = Digest(
+        clock={n.to_bytes(16, "big"): 2**32 for n in range(4 * members)},
+        state_hash=bytes(32),
+        health={f"{n:064}": beat for n in range(members)},
+        held=tuple((bytes(16), 2**32) for _ in range(1024)),
+        whole=tuple(f"{n:064}" for n in range(members)),
+    )
+    header, body = encode(digest)
+    assert decode(header, body) == digest
+
+
+def test_every_class_has_one_type() -> None:
+    assert {CLASSES[kind] for kind in TYPES.values()} == set(MessageClass)
+    assert all(msgspec.structs.fields(kind) for kind in TYPES.values())

@@ -1,0 +1,309 @@
+"""Health streams on their way: what is lacking, splitting, and putting parts together."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gossip import codec
+from gossip.exchange import PART_BYTES, PART_CELLS, Cursor, Exchange, split
+from gossip.messages import Beat, Delta
+from store.cells import Cell
+from store.health import CellEntry, Head, HealthDelta, Merge, OwnStream
+from store.limits import limit
+from store.members import MemberState, Registry
+
+NAMES = ("n1", "n2", "n3")
+
+
+class Site:
+    """One node's exchange, in a cluster whose members everybody knows."""
+
+    def __init__(self, scribe: Any, name: str, *, epoch: int = 1, names: Iterable[str] = NAMES) -> None:
+        self.name = name
+        self.counters: Counter[str] = Counter()
+        self.registry = Registry({n: scribe.member(n) for n in names})
+        self.own = OwnStream(name, scribe.actor(name), epoch, lambda body: scribe.sign(name, body), 0)
+        self.exchange = Exchange(self.own, {}, scribe.verify, self.counters)
+
+    def take(self, delta: HealthDelta, now_ms: int = 0, carrier: str = "p") -> Merge:
+        return self.exchange.take(delta, self.registry, now_ms, carrier)
+
+    def pull(self, source: "Site", now_ms: int = 0, *, whole: tuple[str, ...] = (), most: int = 100) -> int:
+        """Ask until the answer is complete; returns the number of messages."""
+        cursor: Cursor | None = None
+        sent = 0
+        for _ in range(most):
+            answer = source.exchange.answer(self.exchange.vector(now_ms), whole, self.name, cursor, now_ms)
+            for deltas in answer.messages:
+                assert len(codec.encode(Delta(health=deltas))[1]) <= limit("bulk_message_bytes")
+                sent += 1
+                for delta in deltas:
+                    self.take(delta, now_ms, source.name)
+            for node, beat in answer.beats.items():
+                self.exchange.hear(node, beat, now_ms)
+            cursor = answer.cursor
+            if cursor is None:
+                return sent
+        raise AssertionError("the answer never ends")
+
+    def shown(self, node: str) -> dict[str, str]:
+        return {c.id: c.state for c in self.exchange.streams[node].cells()}
+
+
+def cells(count: int, size: int = 0, state: str = "healthy") -> list[Cell]:
+    filler = hashlib.sha256(b"x").hexdigest() * (size // 64 + 1)
+    return [Cell("multipath.map", f"m{n:05}", state, detail={"x": filler[:size]} if size else {}) for n in range(count)]
+
+
+@pytest.fixture
+def sites(scribe: Any) -> tuple[Site, Site, Site]:
+    one, two, three = (Site(scribe, name) for name in NAMES)
+    return one, two, three
+
+
+def test_content_and_beats_reach_a_third_through_a_second(sites: tuple[Site, Site, Site]) -> None:
+    one, two, three = sites
+    one.own.report(cells(3), 0)
+    two.pull(one)
+    three.pull(two)
+    assert three.shown("n1") == one.shown("n1")
+    one.own.beat(1_000)
+    assert three.exchange.streams["n1"].age_ms(1_000) == 1_000
+    two.pull(one, 1_500)
+    three.pull(two, 2_000)
+    assert three.exchange.streams["n1"].age_ms(2_000) == 1_000
+    assert three.pull(two, 3_000) == 0
+
+
+def test_a_small_change_travels_alone(sites: tuple[Site, Site, Site]) -> None:
+    one, two, _ = sites
+    one.own.report(cells(50), 0)
+    two.pull(one)
+    one.own.report([*cells(49), Cell("multipath.map", "m00049", "failed")], 10)
+    (delta,) = one.exchange.deltas("n1", two.exchange.vector(10)["n1"], 10)
+    assert [e.cell.id for e in delta.cells] == ["m00049"]
+    assert two.take(delta, 10) is Merge.TAKEN
+    assert two.shown("n1") == one.shown("n1")
+
+
+def test_nobody_is_sent_its_own_stream(sites: tuple[Site, Site, Site]) -> None:
+    one, two, _ = sites
+    one.own.report(cells(1), 0)
+    two.pull(one)
+    content, beats = two.exchange.lacking({}, (), "n1", 0)
+    assert "n1" not in content
+    assert beats == {}
+    assert one.take(one.own.stream.delta(None, 0)) is Merge.OLD
+
+
+def test_the_stalest_comes_first(scribe: Any) -> None:
+    hub = Site(scribe, "n1")
+    for name in ("n2", "n3"):
+        other = Site(scribe, name)
+        other.own.report(cells(1), 0)
+        hub.pull(other)
+    theirs = {"n2": Beat(Head(scribe.actor("n2"), 1, 0, 0), 0)}
+    assert hub.exchange.lacking(theirs, (), "n9", 0)[0] == ["n1", "n3", "n2"]
+
+
+def test_wanted_means_newer_content_of_members(sites: tuple[Site, Site, Site], scribe: Any) -> None:
+    one, two, _ = sites
+    one.own.report(cells(1), 0)
+    vector = one.exchange.vector(0)
+    assert two.exchange.wanted(vector, two.registry)
+    two.pull(one)
+    assert not two.exchange.wanted(vector, two.registry)
+    one.own.beat(10)
+    assert not two.exchange.wanted(one.exchange.vector(10), two.registry)
+    stranger = {"n9": Beat(Head(scribe.actor("n9"), 1, 1, 1), 0), "n1": Beat(Head(scribe.actor("n9"), 9, 9, 9), 0)}
+    assert not two.exchange.wanted(stranger, two.registry)
+    assert not one.exchange.wanted({"n1": Beat(Head(scribe.actor("n1"), 9, 9, 9), 0)}, one.registry)
+
+
+def test_only_who_the_registry_names_is_shown(sites: tuple[Site, Site, Site], scribe: Any) -> None:
+    one, two, _ = sites
+    one.own.report(cells(1), 0)
+    delta = one.own.stream.delta(None, 0)
+    imposter = OwnStream("n1", scribe.actor("n9"), 5, lambda body: scribe.sign("n9", body), 0)
+    imposter.report(cells(1, state="failed"), 0)
+    assert two.take(imposter.stream.delta(None, 0)) is Merge.OLD
+    assert two.take(msgspec.structs.replace(delta, node="n9")) is Merge.OLD
+    assert two.take(msgspec.structs.replace(delta, node="n3")) is Merge.OLD
+    assert "n1" not in two.exchange.streams
+    assert two.take(delta) is Merge.TAKEN
+
+
+def test_a_new_incarnation_of_a_name_replaces_the_old_one(scribe: Any, sites: tuple[Site, Site, Site]) -> None:
+    one, two, _ = sites
+    one.own.report(cells(1), 0)
+    two.pull(one)
+    two.registry = Registry({"n1": scribe.member("n1", actor="anew"), "n2": scribe.member("n2")})
+    assert two.exchange.prune(two.registry) == {"n1"}
+    assert two.exchange.prune(two.registry) == set()
+    anew = OwnStream("n1", scribe.actor("anew"), 1, lambda body: scribe.sign("anew", body), 0)
+    assert two.take(anew.stream.delta(None, 0)) is Merge.TAKEN
+    assert two.take(one.own.stream.delta(None, 0)) is Merge.OLD
+    assert not two.exchange.hear("n1", Beat(one.own.stream.head, 0), 0)
+
+
+def test_a_member_that_left_keeps_its_stream(scribe: Any, sites: tuple[Site, Site, Site]) -> None:
+    one, two, _ = sites
+    two.pull(one)
+    two.registry = Registry({"n1": scribe.member("n1", state=MemberState.LEFT)})
+    assert two.exchange.prune(two.registry) == set()
+
+
+def entries(sizes: list[int]) -> HealthDelta:
+    made = tuple(CellEntry(1, Cell("k", f"c{n}", "s", detail={"x": "y" * size})) for n, size in enumerate(sizes))
+    return HealthDelta("n1", Head(bytes(16), 1, 1, 1), 0, 0, bytes(32), b"", made)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, limit("cell_bytes") - 200), max_size=60))
+def test_every_part_fits_and_nothing_is_lost(sizes: list[int]) -> None:
+    delta = entries(sizes)
+    parts = split(delta)
+    assert [e for part in parts for e in part.cells] == list(delta.cells)
+    assert [(p.part, p.parts) for p in parts] == [(n, len(parts)) for n in range(len(parts))]
+    for part in parts:
+        assert len(msgspec.msgpack.encode(part)) < PART_BYTES + 1_000
+
+
+def test_few_large_cells_are_split_too() -> None:
+    """Two hundred cells of 8 KiB are above what one message carries."""
+    parts = split(entries([8_000] * 200))
+    assert len(parts) > 1
+    for part in parts:
+        codec.encode(Delta(health=(part,)))
+
+
+def test_many_tiny_cells_are_split_by_number() -> None:
+    delta = entries([0] * (2 * PART_CELLS + 1))
+    parts = split(delta)
+    assert [len(p.cells) for p in parts] == [PART_CELLS, PART_CELLS, 1]
+    assert [codec.decode(*codec.encode(Delta(health=(p,)))) for p in parts]
+
+
+LARGE = (600, 8_000)  # about 4.8 MB: eleven parts
+
+
+def test_a_large_stream_arrives_through_real_messages(sites: tuple[Site, Site, Site]) -> None:
+    one, two, three = sites
+    one.own.report(cells(*LARGE), 0)
+    assert two.pull(one) >= 5
+    three.pull(two)
+    assert three.exchange.streams["n1"].map_hash == one.own.stream.map_hash
+    assert not three.exchange._assemblies
+
+
+def test_a_stream_larger_than_one_answer_arrives_in_several(sites: tuple[Site, Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    from store import limits
+
+    monkeypatch.setitem(limits.LIMITS, "answer_parts", limits.Limit(2, "messages", "", ""))
+    one, two, _ = sites
+    one.own.report(cells(*LARGE), 0)
+    answer = one.exchange.answer({}, (), "n2", None, 0)
+    assert len(answer.messages) == 2
+    assert answer.cursor == Cursor("n1", sum(len(m) for m in answer.messages))
+    assert two.pull(one) >= 5
+    assert two.shown("n1") == one.shown("n1")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_in_any_order_with_losses_and_repetitions(sites: tuple[Site, Site, Site], seed: int) -> None:
+    one, two, _ = sites
+    one.own.report(cells(*LARGE), 0)
+    parts = one.exchange.deltas("n1", None, 0)
+    random = Random(seed)
+    taken = 0
+    for now in range(0, 100_000, 1_000):
+        one.own.beat(now)
+        parts = one.exchange.deltas("n1", None, now + 300)
+        random.shuffle(parts)
+        for part in parts:
+            for _ in range(random.choice((0, 1, 1, 2))):
+                taken += two.take(part, now + 300) is Merge.TAKEN
+        if taken:
+            break
+    assert taken == 1
+    assert two.exchange.streams["n1"].map_hash == one.own.stream.map_hash
+    assert two.exchange.streams["n1"].age_ms(now + 300) >= 300
+
+
+def test_content_that_moves_on_starts_the_assembly_anew(sites: tuple[Site, Site, Site]) -> None:
+    one, two, _ = sites
+    one.own.report(cells(*LARGE), 0)
+    old = one.exchange.deltas("n1", None, 0)
+    one.own.report(cells(*LARGE, "degraded"), 10)
+    new = one.exchange.deltas("n1", None, 10)
+    for part in (*old[:-1], *new):
+        two.take(part, 20)
+    assert two.shown("n1") == one.shown("n1")
+
+
+def test_two_peers_parts_are_not_mixed(sites: tuple[Site, Site, Site]) -> None:
+    """A peer that sends other cells under a true head spoils nothing of what an honest one sends."""
+    one, two, _ = sites
+    one.own.report(cells(*LARGE), 0)
+    parts = one.exchange.deltas("n1", None, 0)
+    for part in parts:
+        two.take(msgspec.structs.replace(part, cells=part.cells[:1]), 0, "liar")
+        result = two.take(part, 0, "honest")
+    assert result is Merge.TAKEN
+
+
+@pytest.mark.parametrize("change", [{"part": 64}, {"part": 11, "parts": 11}, {"signature": bytes(64)}, {"map_hash": bytes(32)}])
+def test_parts_that_cannot_be_are_forged_and_not_kept(sites: tuple[Site, Site, Site], change: dict[str, Any]) -> None:
+    one, two, _ = sites
+    one.own.report(cells(*LARGE), 0)
+    part = one.exchange.deltas("n1", None, 0)[0]
+    assert two.take(msgspec.structs.replace(part, **change)) is Merge.FORGED
+    assert not two.exchange._assemblies
+    assert two.counters["health_forged"] == 1
+
+
+def test_what_peers_send_by_halves_is_bounded(sites: tuple[Site, Site, Site]) -> None:
+    one, two, _ = sites
+    one.own.report(cells(10, 50_000), 0)
+    delta = one.own.stream.delta(None, 0)
+    for n in range(64):
+        part = msgspec.structs.replace(delta, part=n, parts=64)
+        assert two.take(part, 0, "liar") is Merge.OLD
+    assert two.counters["health_oversized"] > 0
+    assert sum(a.size for a in two.exchange._assemblies.values()) <= limit("stream_bytes")
+    two.exchange.forget_peer("liar")
+    assert not two.exchange._assemblies
+
+
+def test_a_stream_is_bounded_in_bytes_and_cells(scribe: Any, sites: tuple[Site, Site, Site]) -> None:
+    _, two, _ = sites
+    hostile = OwnStream("n1", scribe.actor("n1"), 1, lambda body: scribe.sign("n1", body), 0)
+    for n in range(30):
+        base = hostile.stream.head.content
+        before = [e.cell for e in hostile.stream.entries.values()]
+        hostile.report([*before, *(Cell("k", f"{n}.{m}", "s", detail={"x": "y" * 50_000}) for m in range(15))], n)
+        two.take(hostile.stream.delta(base, n), n)
+    held = two.exchange.streams["n1"]
+    assert sum(len(msgspec.msgpack.encode(e)) for e in held.entries.values()) <= limit("stream_bytes")
+    assert two.counters["health_oversized"] > 0
+    many = HealthDelta(
+        "n3", Head(scribe.actor("n3"), 1, 1, 1), 0, 0, bytes(32), b"", tuple(CellEntry(1, Cell("k", str(n), "s")) for n in range(limit("stream_cells") + 1))
+    )
+    assert two.take(many) is Merge.OLD
+    assert "n3" not in two.exchange.streams
+
+
+def test_a_stream_that_only_changes_never_reaches_its_limit(sites: tuple[Site, Site, Site]) -> None:
+    one, two, _ = sites
+    for n in range(60):
+        one.own.report(cells(100, 5_000, f"s{n}"), n)
+        two.pull(one, n)
+    assert two.counters["health_oversized"] == 0
+    assert two.shown("n1") == one.shown("n1")
