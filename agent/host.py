@@ -43,6 +43,7 @@ from store.records import Records
 
 CHECK_SECONDS = 60.0
 """How often a host that is in sync is read back, so that a change by hand is seen."""
+QUIET_SECONDS = 0.15
 _APPLIED = "applied"
 _CLOCK = "clock"
 _USABLE = frozenset({"active", "standby", "marginal"})
@@ -223,12 +224,18 @@ class Host:
             wait = await self._apply_once()
 
     async def _debounce(self) -> None:
-        """Let further edits come in; meanwhile everybody sees that there is something to do."""
+        """Let further edits come in; meanwhile everybody sees that there is something to do.
+
+        Nothing is said in the first moment: then the edit itself is still on its way to others, and it goes first.
+        """
+        whole = self._settings.debounce_ms / 1000
+        quiet = min(whole, QUIET_SECONDS)
+        await asyncio.sleep(quiet)
         config = self._picture.config
         if self._outcome is not None and self._outcome.desired != config.apply_digest:
             self._outcome = msgspec.structs.replace(self._outcome, state=ApplyState.PENDING, desired=config.apply_digest)
             self._poll_now.set()
-        await asyncio.sleep(self._settings.debounce_ms / 1000)
+        await asyncio.sleep(whole - quiet)
 
     async def _recover(self) -> None:
         try:

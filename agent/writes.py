@@ -20,7 +20,7 @@ from store.document import OVERRIDES, WWID_PREFIX, Options, is_config_key
 from store.edits import CHANGE, RESOLVE
 from store.errors import ConflictError, PathmeshError, UsageError
 from store.limits import limit
-from store.section_config import config_digest, text_digest, write
+from store.section_config import text_digest, write
 
 Changes = Mapping[str, Options | None]
 
@@ -178,15 +178,15 @@ class Writer:
         errors = [p for p in problems if p.severity is Severity.ERROR]
         if errors:
             raise Refused(errors)
-        text = write(after)
+        text, old_text = write(after), self._picture.config.text
         _check_size(text, after)
-        diff = _difference(self._picture.config.text, text, before, after)
         dot = None
         if changes and not dry_run:
             kind = CHANGE if covers is None else RESOLVE
             dot = await self._runner.submit(changes, reason=reason, kind=kind, covers=covers)
+        diff = _difference(old_text, text, before, after)  # after the edit went out: nobody but the writer waits for it
         return Written(
-            config_digest(after),
+            text_digest(text),
             text_digest(after.get(OVERRIDES, {}).get("text", "")),
             dot,
             tuple(sorted(changes)),

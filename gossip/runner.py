@@ -46,8 +46,8 @@ def boottime_ms() -> int:
 class Log(Protocol):
     """Where edits are made durable."""
 
-    async def commit_edits(self, batch: Iterable[SignedEdit]) -> None:
-        """Durable when it returns; PathmeshError if not, and then none of it is kept."""
+    async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
+        """Durable when it returns, which says since when (CLOCK_MONOTONIC, ns); PathmeshError if not, and then none of it is kept."""
 
 
 class RemakingTransport(Transport, Protocol):
@@ -215,12 +215,12 @@ class Runner:
 
     async def _commit(self, batch: tuple[SignedEdit, ...]) -> None:
         try:
-            await self._log.commit_edits(batch)
+            durable_at = await self._log.commit_edits(batch)
         except PathmeshError as fault:
             self._perform(self.engine.handle(CommitFailed(batch, fault.message), boottime_ms()))
         else:
             for signed in batch:
-                self._trace("edit", str(signed.dot))
+                self._trace("edit", str(signed.dot), durable_at)
             self._perform(self.engine.handle(Committed(batch), boottime_ms()))
 
     def _commit_ended(self, task: asyncio.Task[None]) -> None:
@@ -232,5 +232,5 @@ class Runner:
         stream = self.engine.exchange.streams.get(node)
         return f"{stream.head.epoch}.{stream.head.seq}" if stream else "-"
 
-    def _trace(self, what: str, name: str) -> None:
-        self.traces.append(Trace(next(self._cursor), what, name, time.monotonic_ns()))
+    def _trace(self, what: str, name: str, at_ns: int | None = None) -> None:
+        self.traces.append(Trace(next(self._cursor), what, name, time.monotonic_ns() if at_ns is None else at_ns))

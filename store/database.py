@@ -9,6 +9,7 @@ into a write, whatever `busy_timeout` says.
 import asyncio
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,10 +76,10 @@ class Database:
         """Everything that was committed."""
         return await self._run(self._load)
 
-    async def commit_edits(self, batch: Iterable[SignedEdit]) -> None:
-        """Append edits to the log in one transaction; on the disk when it returns."""
+    async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
+        """Append edits to the log in one transaction; on the disk when it returns. Returns when that was (CLOCK_MONOTONIC, ns)."""
         rows = [{"actor": s.edit.actor, "counter": s.edit.counter, "raw": s.raw} for s in batch]
-        await self._run(self._commit_edits, rows)
+        return await self._run(self._commit_edits, rows)
 
     async def save_streams(self, streams: Mapping[str, bytes], gone: Iterable[str], saved_at: float) -> None:
         """Write health rows and drop those of nodes that are gone; survives a crash of the process, perhaps not of the host."""
@@ -121,11 +122,13 @@ class Database:
                 {row.node: row.stream for row in self._durable.execute(select(health))},
             )
 
-    def _commit_edits(self, rows: list[dict[str, Any]]) -> None:
+    def _commit_edits(self, rows: list[dict[str, Any]]) -> int:
         with self._durable.begin():
             self._durable.execute(self._insert_edits, rows)
             reach("store.commit.before")
+        durable_at = time.monotonic_ns()
         reach("store.commit.after")
+        return durable_at
 
     def _save_streams(self, rows: list[dict[str, Any]], gone: tuple[str, ...]) -> None:
         with self._relaxed.begin():

@@ -43,11 +43,24 @@ def client_of(connection: socket.socket) -> Client:
 
 
 class LocalProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also remembers who connected."""
+    """uvicorn's protocol, which also remembers who connected, and which closes a connection that leaves it waiting for a request.
+
+    uvicorn itself lets a client that never finishes its request hold one of the few connections for ever.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.app_state = {**self.app_state, "client": client_of(transport.get_extra_info("socket"))}
+        self._limit_waiting()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            self._limit_waiting()
+
+    def _limit_waiting(self) -> None:
+        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
 
 def group_id(name: str) -> int | None:

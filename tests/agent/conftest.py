@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pytest
 
 from agent.alarms import Alarms
+from agent.api.server import LocalServer
 from agent.birth import Birth, decode_birth
 from agent.bootstrap import init
 from agent.daemon import opened
@@ -32,7 +33,7 @@ from gossip.runner import Runner, boottime_ms
 from gossip.tokens import TokenBook
 from gossip.transport import TransportEvent
 from scripts.cluster.client import Answer, Client
-from scripts.cluster.nodes import free_ports, wait_for
+from scripts.cluster.nodes import free_ports
 from store.cells import Cell
 from store.database import Database
 from store.document import Options
@@ -195,6 +196,7 @@ class LiveNode:
     def __init__(self, settings: Settings, *, host: bool = False, luns: str = "") -> None:
         self.settings = settings
         self.node: Node
+        self.server: LocalServer
         self._host = host or bool(luns)
         self._luns = settings.multipath.etc_dir.with_name("luns.toml") if luns else None
         if self._luns is not None:
@@ -281,16 +283,16 @@ class LiveNode:
                 )
                 stack.push_async_callback(_cancelled, simulated)
                 await up.wait()
-            self.node, server, local_socket, keeper = await stack.enter_async_context(opened(self.settings))
+            self.node, self.server, local_socket, keeper = await stack.enter_async_context(opened(self.settings))
             loops = [asyncio.create_task(self.node.runner.run()), asyncio.create_task(keeper.run())]
             if self._host:
                 loops.append(asyncio.create_task(self.node.host.run()))
             for task in loops:
                 stack.push_async_callback(_cancelled, task)
-            serving = asyncio.create_task(server.serve(sockets=[local_socket]))
+            serving = asyncio.create_task(self.server.serve(sockets=[local_socket]))
             self._ready.set()
             await self._stop.wait()
-            server.finish()
+            self.server.finish()
             await serving
 
 
@@ -354,4 +356,24 @@ def plant(settings: Settings, *rounds: Mapping[str, Mapping[str, Options | None]
     asyncio.run(write())
 
 
-__all__ = ["LiveNode", "MemoryCluster", "MemoryNode", "make_settings", "plant", "until", "wait_for"]
+@pytest.fixture(scope="session")
+def settings_in() -> Callable[..., Settings]:
+    """See `make_settings`."""
+    return make_settings
+
+
+@pytest.fixture(scope="session")
+def live_node() -> type[LiveNode]:
+    return LiveNode
+
+
+@pytest.fixture(scope="session")
+def plant_edits() -> Callable[..., None]:
+    """See `plant`."""
+    return plant
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """See `until`; for coroutines."""
+    return until

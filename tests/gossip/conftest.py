@@ -108,6 +108,7 @@ class World:
         self.sent: Counter[str] = Counter()
         self.bytes_sent = 0
         self.check_ages = True
+        self._worst_delay_ms = LATENCY_MS
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
         self._requests = 0
@@ -247,6 +248,7 @@ class World:
         copies = 0 if self.random.random() < self.loss else 2 if self.random.random() < self.repeat else 1
         for _ in range(copies):
             delay = self.random.randint(1, LATENCY_MS) + (self.random.randint(0, self.jitter_ms) if self.jitter_ms else 0)
+            self._worst_delay_ms = max(self._worst_delay_ms, delay)
             arrival = self.now + delay
             if not self.jitter_ms:
                 arrival = link.clear_ms = max(arrival, link.clear_ms)
@@ -307,8 +309,6 @@ class World:
                 case Publish():
                     node.published.append(effect)
                     node.standings += [(self.now, name, node.engine.reporter(name, self.now)) for name in sorted(effect.standing)]
-        if self.check_ages:
-            self._check_ages(node)
 
     def _commit_done(self, commit: tuple[Node, int, tuple[SignedEdit, ...]]) -> None:
         if commit not in self._commits:
@@ -336,7 +336,7 @@ class World:
                 assert Dot(actor, counter) in node.on_disk, "advertised before it is durable"
 
     def _check_ages(self, node: Node) -> None:
-        slack = 8 * (LATENCY_MS + self.jitter_ms)
+        slack = 8 * self._worst_delay_ms
         for stream in node.engine.exchange.streams.values():
             made = self._beats.get((stream.head.actor, stream.head.epoch, stream.head.beat))
             if stream.fresh and made is not None:
@@ -357,6 +357,8 @@ class World:
             if node.life == life:
                 if not node.paused:
                     self.dispatch(node, Tick())
+                    if self.check_ages:
+                        self._check_ages(node)
                 self._tick(node, life, TICK_MS)
 
         self._at(self.now + ms, tick)
@@ -388,6 +390,12 @@ class World:
 
     def report(self, name: str, **states: str) -> None:
         self.dispatch(self.nodes[name], LocalSnapshot(tuple(Cell("multipath.map", w, s) for w, s in states.items())))
+
+    def made(self, name: str, *requests: int) -> bool:
+        """Whether the node has acknowledged all these edits, or all that were asked of it."""
+        node = self.nodes[name]
+        assert not node.rejected.keys() & set(requests), node.rejected
+        return node.accepted.keys() >= set(requests)
 
     def converged(self, *names: str) -> bool:
         nodes = [self.nodes[n] for n in names] if names else self.up
