@@ -33,7 +33,14 @@ class Alarms:
         """The recent ones as problems of the status document."""
         now = time.monotonic()
         return [
-            {"code": code, "key": "", "option": "", "message": f"{message} ({count} times)" if count > 1 else message, "hint": hint, "severity": "warning"}
+            {
+                "code": code,
+                "key": "",
+                "option": "",
+                "message": f"{message} ({count} times)" if count > 1 else message,
+                "hint": hint,
+                "severity": "warning",
+            }
             for code, (at, count, message, hint) in self._seen.items()
             if now - at < SHOWN_SECONDS
         ]

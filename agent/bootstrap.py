@@ -1,4 +1,4 @@
-"""Making a node: `init` starts a cluster, `join` enters one. Both run without an agent, once per node, and undo what they made if they fail."""
+"""Making a node: `init` starts a cluster, `join` enters one; without an agent, once per node, and undone as a whole if it fails."""
 
 import asyncio
 import secrets
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from agent.birth import Birth, encode_birth
 from agent.settings import Settings
+from gossip.codec import VERSION_MAX, VERSION_MIN
 from gossip.join import request_join
 from gossip.join_messages import JoinReply, JoinRequest
 from gossip.keys import NodeKeys, verify
 from gossip.tokens import Token
-from gossip.codec import VERSION_MAX, VERSION_MIN
 from store.clocks import ACTOR_BYTES
 from store.database import FILE_NAME, Database
 from store.edits import Edit, encode_body, seal
-from store.errors import UnavailableError, UsageError
+from store.errors import UsageError
 from store.members import MEMBER_PREFIX, Member, MemberState, Role, is_node_name, member_value
 from store.replica import CLUSTER_KEY, Replica
 
@@ -97,7 +97,13 @@ def _forget(directory: Path, names: "list[str] | tuple[str, ...]") -> None:
 async def _init(settings: Settings, keys: NodeKeys, name: str, cluster: str) -> None:
     actor, cluster_id = secrets.token_bytes(ACTOR_BYTES), secrets.token_hex(16)
     member = Member(
-        name, actor, keys.mesh_public, keys.signing_public, advertised(settings.gossip.listen, settings.gossip.advertise), Role.ADMIN, MemberState.JOINED
+        name,
+        actor,
+        keys.mesh_public,
+        keys.signing_public,
+        advertised(settings.gossip.listen, settings.gossip.advertise),
+        Role.ADMIN,
+        MemberState.JOINED,
     )
     edit = Edit(
         actor=actor,
@@ -143,6 +149,4 @@ async def _join(settings: Settings, keys: NodeKeys, token: Token, name: str) -> 
 
 def _bootstrap(reply: JoinReply) -> tuple[Member, ...]:
     """Those whom the sponsor named, trusted until the registry itself is here."""
-    return tuple(
-        Member(m.name, m.actor, m.curve_key, m.signing_key, m.endpoint, Role.OBSERVER, MemberState.JOINED) for m in reply.members
-    )
+    return tuple(Member(m.name, m.actor, m.curve_key, m.signing_key, m.endpoint, Role.OBSERVER, MemberState.JOINED) for m in reply.members)

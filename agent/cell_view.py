@@ -29,7 +29,15 @@ def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
     cell = shown.cell
     document: dict[str, Any] = {"state": shown.state.value, "reasons": list(shown.reasons)}
     if cell is None:
-        return document | {"redundancy": "none", "paths": NO_PATHS, "missing_paths": [], "queueing": "none", "observed_at": None, "seq": seq, "acked": None}
+        return document | {
+            "redundancy": "none",
+            "paths": NO_PATHS,
+            "missing_paths": [],
+            "queueing": "none",
+            "observed_at": None,
+            "seq": seq,
+            "acked": None,
+        }
     if cell.kind == MULTIPATH_MAP:
         detail = cell.detail
         document |= {
@@ -64,4 +72,3 @@ def last_known(cells: Mapping[str, Cell], name: str) -> Any:
         if (value := cell.detail.get(name)) not in (None, ""):
             return value
     return None
-

@@ -24,7 +24,7 @@ class ConfigView:
         self.order: dict[str, tuple[int, bytes]] = {}
         self.acks: dict[str, tuple[str, Options]] = {}
         self._inferred = dict(inferred)
-        for key in fold.keys():
+        for key in fold:
             winner = fold.winner(key)
             if winner is None or winner.value is None:
                 continue

@@ -1,8 +1,8 @@
 """The agent's process: opens everything, runs it in one task group, closes it in order.
 
-Order of a start: settings and keys, the database (locked), the boot epoch (durable before anything is sent), the local socket and the
-peer sockets (so that an occupied one stops the start before the cluster hears of it), then the loops. SIGTERM and SIGINT end the loops, then
-the commit in flight, then the sockets, then the database.
+Order of a start: settings and keys, the database (locked), the boot epoch (durable before anything is sent), the local socket and the peer
+sockets (so that an occupied one stops the start before the cluster hears of it), then the loops. SIGTERM and SIGINT end the loops, then the
+commit in flight, then the sockets, then the database.
 """
 
 import asyncio
@@ -111,7 +111,9 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         )
         picture, alarms = Picture(engine), Alarms()
         if settings.web.listen is not None:
-            alarms.raise_alarm("web-not-served", "web.listen is set, but this version has no web page", "remove web.listen from the settings")
+            alarms.raise_alarm(
+                "web-not-served", "web.listen is set, but this version has no web page", "remove web.listen from the settings"
+            )
 
         local_socket = bind_socket(settings.api)
         stack.callback(_remove_socket, local_socket, settings)
@@ -177,4 +179,3 @@ def _remove_socket(local_socket: socket.socket, settings: Settings) -> None:
     local_socket.close()
     with contextlib.suppress(OSError):
         settings.api.socket.unlink()
-

@@ -5,6 +5,7 @@ once. A daemon that comes or goes wakes apply.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -168,10 +169,8 @@ class Host:
             if self._collector.facts.state != before:
                 self._apply_now.set()
             self._polled.set()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poll_now.wait(), interval)
-            except TimeoutError:
-                pass
 
     def _context(self) -> Context:
         config = self._picture.config
@@ -194,7 +193,9 @@ class Host:
 
     def _acceptances(self, config: ConfigView) -> dict[str, Acceptance]:
         prefix = f"ack/{self._name}/"
-        return {key.removeprefix(prefix): acceptance_of(options, dot) for key, (dot, options) in config.acks.items() if key.startswith(prefix)}
+        return {
+            key.removeprefix(prefix): acceptance_of(options, dot) for key, (dot, options) in config.acks.items() if key.startswith(prefix)
+        }
 
     def _peer_sizes(self) -> Mapping[str, tuple[int, ...]]:
         """How many paths the other nodes expect of each LUN."""
@@ -281,7 +282,7 @@ class Host:
             rendered=self._rendered(config),
             allow_list=allow_list(model),
             may_remove=await self._may_remove(config),
-            prune_blocked=frozenset(k.removeprefix(WWID_PREFIX) for k in config.conflicts if k.startswith(WWID_PREFIX)),
+            kept=_kept(config),
             empty=model.empty,
             needed=any(self._name in expected.nodes for expected in config.expected.values()),
         )
@@ -302,3 +303,16 @@ class Host:
         stored = (await self._records.load(_APPLIED)).get(_CLOCK)
         known: Vector = msgspec.msgpack.decode(stored, type=dict[bytes, int]) if stored else {}
         return dominates(config.clock, known)
+
+
+def _kept(config: ConfigView) -> dict[str, str]:
+    """WWIDs that stay in the allow-list even if they are not configured any more, and why."""
+    kept: dict[str, str] = {}
+    for storage in config.model.storages.values():
+        if storage.enabled:
+            used = set(storage.wwids or ()) | ({storage.base[1]} if storage.base else set())
+            kept.update(dict.fromkeys(used, f"the storage {storage.id} uses it"))
+    kept.update(
+        (key.removeprefix(WWID_PREFIX), "its configuration is in conflict") for key in config.conflicts if key.startswith(WWID_PREFIX)
+    )
+    return kept

@@ -63,7 +63,13 @@ class Members:
         if role not in {r.value for r in Role}:
             raise UsageError(f"role {role!r}: expected one of {', '.join(Role)}", code="bad-role")
         token = await self._tokens.create(
-            (self.join_endpoint,), self.join_key, self._birth.cluster_id, role=Role(role), uses=uses, ttl_seconds=ttl_seconds, now=time.time()
+            (self.join_endpoint,),
+            self.join_key,
+            self._birth.cluster_id,
+            role=Role(role),
+            uses=uses,
+            ttl_seconds=ttl_seconds,
+            now=time.time(),
         )
         return {"token": token.text(), "id": token.id, "expires": iso(token.expires)}
 

@@ -196,4 +196,3 @@ class Picture:
             if cell is None or cell.detail.get("applied") != desired:
                 unsettled.add(node)
         return frozenset(unsettled)
-

@@ -1,7 +1,7 @@
 """How a user's write becomes an edit: digest, conflict and validity checked, difference shown, then one edit, all or nothing.
 
-Writes are taken one at a time. The check and the making of the edit happen without giving way in between, so the edit's context is exactly the state
-that was checked; what other nodes write meanwhile is concurrent, and conflict detection finds it.
+Writes are taken one at a time. The check and the making of the edit happen without giving way in between, so the edit's context is exactly
+the state that was checked; what other nodes write meanwhile is concurrent, and conflict detection finds it.
 """
 
 import asyncio
@@ -41,7 +41,9 @@ class StaleDigest(ConflictError):
 
     def __init__(self, which: str, current: str) -> None:
         super().__init__(
-            f"the {which} has changed since it was read", code="stale-digest", hint="read it again, look at what changed, and repeat the write"
+            f"the {which} has changed since it was read",
+            code="stale-digest",
+            hint="read it again, look at what changed, and repeat the write",
         )
         self.current = current
 
@@ -51,7 +53,9 @@ class ConflictOpen(ConflictError):
 
     def __init__(self, key: str) -> None:
         super().__init__(
-            f"{key} has concurrent values: nothing was written", code="conflict-open", hint=f"look at `pathmesh conflicts`, then `pathmesh resolve {key} --take N`"
+            f"{key} has concurrent values: nothing was written",
+            code="conflict-open",
+            hint=f"look at `pathmesh conflicts`, then `pathmesh resolve {key} --take N`",
         )
         self.key = key
 
@@ -127,7 +131,9 @@ class Writer:
             changes: dict[str, Options | None] = {key: None for key in present if is_config_key(key) and key not in document}
             return await self._write(changes | dict(document), reason=reason, dry_run=dry_run)
 
-    async def resolve(self, key: str, dots: list[str], *, take: int | None, value: Options | None, reason: str, dry_run: bool = False) -> Written:
+    async def resolve(
+        self, key: str, dots: list[str], *, take: int | None, value: Options | None, reason: str, dry_run: bool = False
+    ) -> Written:
         """End a conflict: replace exactly the siblings named by `dots` with one value (the 1-based `take`th of them, or `value`)."""
         async with self._lock:
             siblings = {str(s.dot): s for s in self._engine.replica.fold.siblings(key)}
@@ -162,9 +168,7 @@ class Writer:
         if expected.overrides is not None and expected.overrides != config.overrides_digest:
             raise StaleDigest("overrides", config.overrides_digest)
 
-    async def _write(
-        self, changes: Changes, *, reason: str, dry_run: bool, covers: Mapping[str, tuple[Dot, ...]] | None = None
-    ) -> Written:
+    async def _write(self, changes: Changes, *, reason: str, dry_run: bool, covers: Mapping[str, tuple[Dot, ...]] | None = None) -> Written:
         fold, before = self._engine.replica.fold, self._picture.config.document
         values = canonical({key: value for key, value in changes.items() if value is not None})
         changes = {key: values.get(key) for key in changes}
@@ -198,10 +202,15 @@ class Writer:
 
 def _check_size(text: str, document: Mapping[str, Options]) -> None:
     if len(text.encode()) > limit("config_bytes"):
-        raise PathmeshError(f"the configuration would have {len(text.encode()):,} bytes; at most {limit('config_bytes'):,} are held", code="config-too-large")
+        raise PathmeshError(
+            f"the configuration would have {len(text.encode()):,} bytes; at most {limit('config_bytes'):,} are held",
+            code="config-too-large",
+        )
     luns = sum(1 for key in document if key.startswith(WWID_PREFIX))
     if luns > limit("wwid_sections"):
-        raise PathmeshError(f"the configuration would have {luns:,} LUNs; at most {limit('wwid_sections'):,} are held", code="config-too-large")
+        raise PathmeshError(
+            f"the configuration would have {luns:,} LUNs; at most {limit('wwid_sections'):,} are held", code="config-too-large"
+        )
 
 
 def _difference(old: str, new: str, before: Mapping[str, Options], after: Mapping[str, Options]) -> str:

@@ -79,7 +79,7 @@ class Ownership:
         """Which of the plan's unwanted lines may go. A line that is gone already needs no guard: only its row is left."""
         active = read(self._path).active
         ready = []
-        deferred = [_deferred(wwid, "its configuration is in conflict") for wwid in plan.conflicted]
+        deferred = [_deferred(wwid, why) for wwid, why in plan.kept.items()]
         for wwid in plan.prune:
             reason = await self._guard(wwid, owned[wwid], force=force) if wwid in active else ""
             if reason:

@@ -6,7 +6,7 @@ Pure. Two rules stand above the rest: what we did not write is not touched, and 
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apply.confsyntax import multipaths, parse
 from apply.journal import Remembered
@@ -20,15 +20,15 @@ class Desired:
     """The configuration that this host should have.
 
     `digest` names it. `may_remove`: this node knows all that its last successful apply knew, and nothing is being joined or resynced.
-    `prune_blocked` are WWIDs with an open conflict. `empty`: nothing is configured at all, so everything of ours goes.
-    `needed`: something is expected on this node; if not, an absent package is no fault.
+    `kept` are WWIDs whose lines must stay although they are not allow-listed any more, and why. `empty`: nothing is configured at all, so
+    everything of ours goes. `needed`: something is expected on this node; if not, an absent package is no fault.
     """
 
     digest: str
     rendered: Rendered
     allow_list: frozenset[str]
     may_remove: bool = False
-    prune_blocked: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = field(default_factory=dict)
     empty: bool = False
     needed: bool = True
 
@@ -46,7 +46,7 @@ class Plan:
     """The steps, by what they touch.
 
     `differs`: a file to install says something else to multipathd, not only in its header. `prune` are lines of ours that are no longer
-    wanted, before the guards; `conflicted` those that an open conflict keeps.
+    wanted, before the guards; `kept` those that must stay, and why.
     """
 
     install: Mapping[str, RenderedFile]
@@ -54,7 +54,7 @@ class Plan:
     remove: tuple[str, ...]
     append: tuple[str, ...]
     prune: tuple[str, ...]
-    conflicted: tuple[str, ...]
+    kept: Mapping[str, str]
     foreign: tuple[str, ...]
     hold: Hold
 
@@ -82,8 +82,8 @@ def make_plan(desired: Desired, files: Mapping[str, bytes], allowed: AllowList, 
         any(name not in files or body(files[name]) != body(file.content) for name, file in install.items()),
         remove,
         tuple(sorted(desired.allow_list - allowed.active)),
-        tuple(sorted(unwanted - desired.prune_blocked)) if desired.may_remove else (),
-        tuple(sorted(unwanted & desired.prune_blocked)) if desired.may_remove else (),
+        tuple(sorted(unwanted - desired.kept.keys())) if desired.may_remove else (),
+        {wwid: desired.kept[wwid] for wwid in sorted(unwanted & desired.kept.keys())} if desired.may_remove else {},
         foreign,
         Hold.FOREIGN if foreign else ignorant,
     )

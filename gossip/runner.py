@@ -95,7 +95,7 @@ class Runner:
         self._broken: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
-        """Tick until cancelled. Raises what broke an event or a commit, if it was no fault of the disk: the program is wrong then, and must stop."""
+        """Tick until cancelled. Raises what broke an event or a commit, unless the disk did: the program is wrong then, and must stop."""
         self._broken = asyncio.get_running_loop().create_future()
         self._perform(self.engine.start(boottime_ms()))
         self._arm()

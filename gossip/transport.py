@@ -6,7 +6,7 @@ keeps it (the engine's outbox sits above). Everything that happens is told to on
 
     add_peer(key, endpoint)   connect; may be called again with another endpoint
     remove_peer(key)          close; nothing more is received from it
-    send(key, frames)         True: handed to the socket. False: not connected, or its buffer is full; try again at the next `PeerUp` or tick
+    send(key, frames)         True: handed to the socket. False: not connected, or its buffer is full; try again at the next `PeerUp`
     close()                   drop everything at once
 
 Reported to the sink: `MessageReceived` (exactly two frames, from a key that authenticated; whether that key is a member is checked by

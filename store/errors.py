@@ -1,9 +1,9 @@
 """Errors that people see, and the one base class by which every face of the program recognises them.
 
-    PathmeshError            something a person can act on: one line, a stable code, a hint
-    ├── UsageError           the request is malformed or refused (bad option, bad WWID, bad settings)
-    ├── ConflictError        a stale digest or an open conflict; nothing was changed
-    └── UnavailableError     something this node needs cannot be reached or used now (socket, database, disk)
+PathmeshError            something a person can act on: one line, a stable code, a hint
+├── UsageError           the request is malformed or refused (bad option, bad WWID, bad settings)
+├── ConflictError        a stale digest or an open conflict; nothing was changed
+└── UnavailableError     something this node needs cannot be reached or used now (socket, database, disk)
 """
 
 

@@ -116,7 +116,7 @@ class Fold:
         siblings = self._siblings.get(key, ())
         return sum(_weight(key, s) for s in siblings) if _live(siblings) else 0
 
-    def keys(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:
         """Every key that has siblings, deleted ones included."""
         return iter(self._siblings)
 

@@ -290,4 +290,3 @@ def decode_stream(blob: bytes, now_ms: int) -> HealthStream:
     if stream.map_hash != row.map_hash:
         raise ValueError("a damaged health row: the hash does not fit")
     return stream
-

@@ -32,9 +32,7 @@ LIMITS: dict[str, Limit] = {
     "frame_bytes": Limit(MIB, "bytes", "what a socket accepts at all", "dropped by the socket"),
     "message_bytes": Limit(256 * KIB, "bytes", "a decoded message of an ordinary class", "dropped", "messages_oversized"),
     "bulk_message_bytes": Limit(MIB, "bytes", "a decoded delta or digest", "dropped", "messages_oversized"),
-    "delta_bytes": Limit(
-        896 * KIB, "bytes", "the budget of one delta; leaves room for its envelope", "the rest follows in the next delta"
-    ),
+    "delta_bytes": Limit(896 * KIB, "bytes", "the budget of one delta; leaves room for its envelope", "the rest follows in the next delta"),
     "bad_messages": Limit(20, "messages", "a peer that sends garbage this often is not a peer", "peer disconnected", "peers_expelled"),
     "hold_back_edits": Limit(1024, "edits", "edits that wait for what they depend on", "dropped; pulled again", "hold_back_dropped"),
     "hold_back_bytes": Limit(8 * MIB, "bytes", "the same, by size", "dropped; pulled again", "hold_back_dropped"),

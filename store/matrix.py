@@ -97,9 +97,7 @@ def roll_up(cells: Mapping[str, CellState], expectation: Expectation) -> RollUp:
     `cells` holds the shown states of every node that counts (nodes in maintenance are left out by the caller). Nodes that are expected,
     and nodes that carry the resource without being expected, are considered; `unexpected` and `absent` cells worsen nothing.
     """
-    considered = {
-        node: state for node, state in cells.items() if node in expectation.nodes or state in _CARRIES
-    }
+    considered = {node: state for node, state in cells.items() if node in expectation.nodes or state in _CARRIES}
     states = set(considered.values())
     if not states & (_OK | _DOWN | {CellState.PENDING, CellState.UNKNOWN}):
         return RollUp.HEALTHY if states else RollUp.UNUSED
@@ -181,4 +179,3 @@ def count_states(rows: Iterable[Row]) -> dict[str, int]:
     for row in rows:
         counts[row.state.value] += 1
     return counts
-

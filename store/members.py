@@ -139,7 +139,7 @@ def read_registry(fold: Fold, retired: Collection[Actor] = (), admitted: Mapping
     """
     members: dict[str, Member] = {}
     contested: list[Member] = []
-    for key in sorted(filter(lambda key: key.startswith(MEMBER_PREFIX), fold.keys())):
+    for key in sorted(filter(lambda key: key.startswith(MEMBER_PREFIX), fold)):
         name = key.removeprefix(MEMBER_PREFIX)
         siblings = fold.siblings(key)
         holder = fold_member(name, siblings, admitted)

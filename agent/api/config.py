@@ -88,7 +88,7 @@ class ResolveBody(msgspec.Struct, forbid_unknown_fields=True):
 
     dots: list[str]
     take: int | None = None
-    value: _Values | None | msgspec.UnsetType = msgspec.UNSET
+    value: _Values | msgspec.UnsetType | None = msgspec.UNSET
     reason: _Reason = ""
 
 

@@ -5,9 +5,9 @@ import time
 
 from scripts.benchmarks.rig import scratch
 from scripts.benchmarks.table import Judged, Row, Target
-from scripts.cluster.scenario import load_sample
 from scripts.cluster.nodes import PATHMESH, Cluster, running
 from scripts.cluster.sample import write_luns
+from scripts.cluster.scenario import load_sample
 
 NODES = 3
 WARM_UP = 3

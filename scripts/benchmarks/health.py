@@ -20,7 +20,7 @@ from store.health import decode_stream
 
 NODES = 10
 LUNS = tuple(f"3600140500000000c00000000000000{number:02x}" for number in range(3))
-PATHS = 4
+PATHS = 5
 BYTES = 5_000
 POLL_MS = 1_000
 TICK_SECONDS = 0.9
@@ -61,7 +61,13 @@ def measure(quick: bool) -> list[Row]:
     return [
         Row("health: 5 kB/s -> the last of 9 others", "ms", tuple(times), Target(Judged.RATIO, 8), tuple(raw)),
         Row("health: delivered", "%", (delivered,), Target(Judged.SHARE, 100), note=note),
-        Row("health: CPU of an agent", "s/min", tuple(cpu.values()), Target(Judged.MEDIAN, 0.8), note="the simulated hosts' own CPU is left out"),
+        Row(
+            "health: CPU of an agent",
+            "s/min",
+            tuple(cpu.values()),
+            Target(Judged.MEDIAN, 0.8),
+            note="the simulated hosts' own CPU is left out",
+        ),
         Row("health:   of it polling an unchanged host each second", "s/min", tuple(polling.values())),
         Row("health:   of it the changes", "s/min", extra),
     ]

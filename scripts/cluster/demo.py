@@ -16,7 +16,9 @@ from scripts.cluster.scenario import Scenario, load_sample, write_sample_luns
 
 def main() -> int:
     """Run the demo, or with --check the acceptance scenario; the exit status."""
-    parser = argparse.ArgumentParser(prog="scripts/demo", description="Pathmesh agents on loopback, each with its own simulated multipathd.")
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo", description="Pathmesh agents on loopback, each with its own simulated multipathd."
+    )
     parser.add_argument("--check", action="store_true", help="run the acceptance scenario, print a line a step, exit 0 or 1")
     parser.add_argument("--nodes", type=int, default=3, metavar="N", help="how many nodes (default 3)")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where to put everything (default: a new temporary directory)")

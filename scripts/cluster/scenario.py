@@ -164,9 +164,7 @@ class Scenario:
         before = self.n1.ask("GET", "/v1/config", accept="text/plain")
         self.n1.run("lun", "set", LUN_B, "comment=newer")
         after = self.n1.ask("GET", "/v1/config", accept="text/plain")
-        answer = self.n1.ask(
-            "PATCH", f"/v1/config/wwids/{LUN_B}", {"set": {"comment": "stale"}}, if_match=before.digest
-        )
+        answer = self.n1.ask("PATCH", f"/v1/config/wwids/{LUN_B}", {"set": {"comment": "stale"}}, if_match=before.digest)
         assert answer.status == 412, answer
         assert answer.json["code"] == "stale-digest" and f'"{answer.json["digest"]}"' == after.digest, answer.json
         done = self.n1.run("lun", "set", LUN_B, "comment=stale", "--digest", before.digest.strip('"'), check=False)

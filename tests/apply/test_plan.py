@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collections.abc import Mapping
+
 from apply.diff import render_diff
 from apply.journal import Committed, Journal, Owned, Remembered
 from apply.managed import sha256
@@ -19,8 +21,8 @@ def a_model(*luns: Lun, overrides: str = "", **defaults: str) -> Model:
     return Model(defaults=defaults, luns={lun.wwid: lun for lun in luns}, overrides=overrides, empty=not (luns or defaults or overrides))
 
 
-def desired(model: Model, digest: str = "d", *, may_remove: bool = True, blocked: frozenset[str] = frozenset()) -> Desired:
-    return Desired(digest, render(model, digest=digest, tools_version=(0, 9, 4)), allow_list(model), may_remove, blocked, model.empty)
+def desired(model: Model, digest: str = "d", *, may_remove: bool = True, kept: Mapping[str, str] = {}) -> Desired:
+    return Desired(digest, render(model, digest=digest, tools_version=(0, 9, 4)), allow_list(model), may_remove, kept, model.empty)
 
 
 def files(model: Model, digest: str = "d") -> dict[str, bytes]:
@@ -33,10 +35,10 @@ def remembering(present: dict[str, bytes], *owned: str) -> Remembered:
 
 
 def plan(
-    before: Model, after: Model, *owned: str, may_remove: bool = True, allowed: bytes = b"", blocked: frozenset[str] = frozenset()
+    before: Model, after: Model, *owned: str, may_remove: bool = True, allowed: bytes = b"", kept: Mapping[str, str] = {}
 ) -> Plan:
     present = files(before)
-    wanted = desired(after, may_remove=may_remove, blocked=blocked)
+    wanted = desired(after, may_remove=may_remove, kept=kept)
     return make_plan(wanted, present, AllowList(allowed), remembering(present, *owned))
 
 
@@ -67,8 +69,8 @@ def test_lines_of_others_are_neither_added_nor_pruned() -> None:
 
 
 def test_pruning_and_conflicts() -> None:
-    found = plan(a_model(A, B), a_model(Lun("363")), "361", "362", allowed=b"/361/\n/362/\n", blocked=frozenset({"362"}))
-    assert (found.append, found.prune, found.conflicted) == (("363",), ("361",), ("362",))
+    found = plan(a_model(A, B), a_model(Lun("363")), "361", "362", allowed=b"/361/\n/362/\n", kept={"362": "in conflict"})
+    assert (found.append, found.prune, found.kept) == (("363",), ("361",), {"362": "in conflict"})
 
 
 def test_an_edited_file_is_left_alone() -> None:
@@ -112,7 +114,7 @@ def test_an_ignorant_node_takes_nothing_away(before: Model, after: Model, takes_
 
 def test_an_ignorant_node_prunes_nothing() -> None:
     found = plan(a_model(A), a_model(A), "361", "362", may_remove=False, allowed=b"/361/\n/362/\n")
-    assert (found.prune, found.conflicted, found.hold) == ((), (), Hold.NOTHING)
+    assert (found.prune, found.kept, found.hold) == ((), {}, Hold.NOTHING)
     assert plan(NOTHING, NOTHING, "362", may_remove=False).hold is Hold.IGNORANT
 
 

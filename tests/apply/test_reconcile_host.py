@@ -149,7 +149,7 @@ def desired(
 ) -> Desired:
     model = Model(defaults=defaults, luns={lun.wwid: lun for lun in luns}, overrides=overrides, empty=not (luns or overrides or defaults))
     rendered = render(model, digest=digest, tools_version=(0, 9, 4))
-    return Desired(digest, rendered, allow_list(model), may_remove, frozenset(blocked), model.empty)
+    return Desired(digest, rendered, allow_list(model), may_remove, dict.fromkeys(blocked, "its configuration is in conflict"), model.empty)
 
 
 FIRST = desired(Lun(A, "a"), Lun(B, "b"), Lun(E), Lun(HAND), digest="d1", polling_interval="5")

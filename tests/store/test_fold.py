@@ -191,7 +191,7 @@ class FoldMachine(RuleBasedStateMachine):
                     assert fold.apply(random.choice(order[: position + 1]).edit) == ()
                 self.check(fold, known)
                 hashes.add(fold.state_hash)
-                stored = Fold(fold.clock, {key: fold.siblings(key) for key in fold.keys()}, fold.lamport)
+                stored = Fold(fold.clock, {key: fold.siblings(key) for key in fold}, fold.lamport)
                 assert stored.state_hash == fold.state_hash
                 assert stored.conflicts == fold.conflicts
             assert len(hashes) == 1
@@ -283,7 +283,7 @@ def test_swapping_two_values_is_one_edit() -> None:
     assert fold.apply(edit(A, 2, {"wwid/1": {"alias": "b"}, "wwid/2": {"alias": "a"}})) == ("wwid/1", "wwid/2")
     assert fold.value("wwid/1") == {"alias": "b"}
     assert fold.value("wwid/2") == {"alias": "a"}
-    assert set(fold.keys()) == {"wwid/1", "wwid/2"}
+    assert set(fold) == {"wwid/1", "wwid/2"}
 
 
 def test_distinct_values_counts_deletion_as_one() -> None:

@@ -45,7 +45,8 @@ def map_cell() -> Callable[..., Cell]:
             "missing_paths": paths[usable:],
             "queueing": "off",
             "path_list": [
-                {"id": path, "class": "active", "group": 1, "chk": "ready", "dm": "active", "dev_state": "running"} for path in paths[:usable]
+                {"id": path, "class": "active", "group": 1, "chk": "ready", "dm": "active", "dev_state": "running"}
+                for path in paths[:usable]
             ],
             "baseline": paths,
         }

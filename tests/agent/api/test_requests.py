@@ -95,7 +95,9 @@ def test_a_malformed_body_is_told_where(api: Any, operation: Operation, body: by
     response = api.client.getresponse()
     found = json.loads(response.read())
     assert response.status == 400 and found["code"] == "malformed", found
-    assert told in found["detail"] or (told == "$.reason" and "reason" not in operation.body.__annotations__), found
+    if b"reason" in body and "reason" not in operation.body.__annotations__:
+        told = "reason"
+    assert told in found["detail"], found
     assert api.digest() == before
 
 
@@ -188,7 +190,9 @@ def test_what_is_no_http_is_answered_and_ends(lone: Any) -> None:
     assert lone.ask("GET", "/healthz").status == 200
 
 
-@pytest.mark.parametrize("operation", [o for o in READS if o.path not in ("/v1/luns/{wwid}", "/v1/config/wwids/{wwid}", "/v1/config/storages/{id}")], ids=named)
+@pytest.mark.parametrize(
+    "operation", [o for o in READS if o.path not in ("/v1/luns/{wwid}", "/v1/config/wwids/{wwid}", "/v1/config/storages/{id}")], ids=named
+)
 def test_head_is_get_without_a_body(lone: Any, operation: Operation) -> None:
     path = address(operation)
     assert lone.ask("GET", path).status == 200

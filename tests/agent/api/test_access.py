@@ -1,0 +1,104 @@
+"""Who may read and who may write: the kernel says who is there."""
+
+import grp
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.api.access import Client, client_of, group_id
+from agent.api.app import OPERATIONS
+from agent.api.routes import Access
+from agent.bootstrap import init
+
+NOBODY = 65534
+ADMINS = grp.getgrgid(1).gr_name
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+
+ASK = """
+import json, socket, sys
+answers = []
+for method, target in json.loads(sys.argv[2]):
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(sys.argv[1])
+        except OSError as fault:
+            answers.append(type(fault).__name__)
+            continue
+        s.sendall(f"{method} {target} HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        answer = b""
+        while chunk := s.recv(65536):
+            answer += chunk
+        head, _, body = answer.partition(b"\\r\\n\\r\\n")
+        answers.append([int(head.split()[1]), json.loads(body or b"null")])
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def open_node(live_node: Any, settings_in: Any) -> Iterator[Any]:
+    """A node whose socket everybody may connect to, in a directory that everybody may enter."""
+    directory = Path(tempfile.mkdtemp(prefix="pathmesh-access-"))
+    directory.chmod(0o755)
+    settings = settings_in(directory, api={"mode": 0o666, "group": ADMINS, "admin_group": ADMINS})
+    init(settings, "n1", "san")
+    try:
+        with live_node(settings) as node:
+            yield node
+    finally:
+        shutil.rmtree(directory)
+
+
+def ask_as(node: Any, uid: int, groups: list[int], *requests: tuple[str, str]) -> Any:
+    """The answers that a process with this uid and these groups gets."""
+    command = [sys.executable, "-I", "-c", ASK, str(node.settings.api.socket), json.dumps(requests)]
+    done = subprocess.run(command, user=uid, group=NOBODY, extra_groups=groups, capture_output=True, text=True, timeout=30, check=True)
+    return json.loads(done.stdout)
+
+
+def test_others_read_and_do_not_write(open_node: Any) -> None:
+    before = open_node.digest()
+    writes = [(o.method, o.path) for o in OPERATIONS if o.access is Access.WRITE]
+    reads = [("GET", "/v1/status"), ("GET", "/v1/config"), ("HEAD", "/readyz")]
+    answers = ask_as(open_node, NOBODY, [], *writes, *reads)
+    for status, body in answers[: len(writes)]:
+        assert status == 403 and body["code"] == "forbidden" and str(NOBODY) in body["detail"] and ADMINS in body["hint"]
+    assert [status for status, _ in answers[len(writes) :]] == [200, 200, 200]
+    assert open_node.digest() == before
+
+
+def test_members_of_the_admin_group_write(open_node: Any) -> None:
+    [[status, body]] = ask_as(open_node, NOBODY, [1], ("POST", "/v1/members/tokens"))
+    assert status == 200 and body["token"].startswith("pmj1.")
+
+
+def test_the_mode_of_the_socket_says_who_may_read(open_node: Any) -> None:
+    socket_path = open_node.settings.api.socket
+    assert socket_path.stat().st_gid == 1
+    socket_path.chmod(0o660)
+    try:
+        assert ask_as(open_node, NOBODY, [], ("GET", "/v1/status")) == ["PermissionError"]
+        [[status, _]] = ask_as(open_node, NOBODY, [1], ("GET", "/v1/status"))
+        assert status == 200
+    finally:
+        socket_path.chmod(0o666)
+
+
+def test_the_kernel_tells_pid_uid_and_groups() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        assert client_of(here) == Client(os.getpid(), os.getuid(), frozenset({os.getgid(), *os.getgroups()}))
+
+
+def test_a_group_that_does_not_exist_has_no_id() -> None:
+    assert group_id(ADMINS) == 1
+    assert group_id("no-such-group-here") is None
