@@ -1,8 +1,12 @@
-"""Cells, rows and times as the JSON that users and scripts rely on."""
+"""Cells, rows and times as the JSON that users and scripts rely on.
+
+A cell's detail was written by another node, of another version or in bad faith: what has not the form that readers rely on is left out.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from math import isfinite
+from typing import Any, TypeVar
 
 from store.cells import MULTIPATH_MAP, Cell
 from store.matrix import Row, ShownCell
@@ -17,11 +21,43 @@ NO_PATHS: Mapping[str, Any] = {
     "expected": None,
     "expected_source": "none",
 }
+_COUNTS = ("usable", "active", "standby", "marginal", "failed", "visible")
+
+
+_LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, the last that this text form can say."""
+_Value = TypeVar("_Value")
 
 
 def iso(seconds: float) -> str:
-    """Wall time as RFC 3339 text in UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Wall time as RFC 3339 text in UTC, to the second; what another node's clock says beyond all time is cut to what can be said."""
+    told = min(max(seconds, 0), _LAST_SECOND) if isfinite(seconds) else 0
+    return datetime.fromtimestamp(told, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def said(detail: Mapping[str, Any], name: str, default: _Value) -> _Value:
+    """A detail, if it is of its default's type; else the default."""
+    found = detail.get(name)
+    return found if type(found) is type(default) else default
+
+
+def said_all(detail: Mapping[str, Any], name: str, kind: type[_Value]) -> list[_Value]:
+    """Those items of a detail that are of this type; none if it is no list."""
+    found = detail.get(name)
+    return [item for item in found if isinstance(item, kind)] if isinstance(found, list | tuple) else []
+
+
+def paths_of(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How many paths a map has, by class."""
+    found: dict[str, Any] = said(detail, "paths", {})
+    if all(type(found.get(name)) is int for name in _COUNTS) and found.keys() == NO_PATHS.keys():
+        return found
+    expected = found.get("expected")
+    return {
+        **{name: said(found, name, 0) for name in _COUNTS},
+        "expected": expected if type(expected) is int else None,
+        "expected_source": said(found, "expected_source", "none"),
+    }
 
 
 def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
@@ -41,15 +77,14 @@ def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
     if cell.kind == MULTIPATH_MAP:
         detail = cell.detail
         document |= {
-            "redundancy": detail.get("redundancy", "none"),
-            "paths": detail.get("paths", NO_PATHS),
-            "missing_paths": detail.get("missing_paths", []),
-            "queueing": detail.get("queueing", "none"),
-            "acked": detail.get("acked"),
+            "redundancy": said(detail, "redundancy", "none"),
+            "paths": paths_of(detail),
+            "missing_paths": said_all(detail, "missing_paths", str),
+            "queueing": said(detail, "queueing", "none"),
+            "acked": said(detail, "acked", {}) or None,
         }
     else:
-        document |= cell.detail
-        document["state"] = shown.state.value
+        document = {**cell.detail, **document}
     document |= {"observed_at": iso(cell.observed_at), "seq": seq}
     if shown.state.value != cell.state:
         document["last"] = {"state": cell.state, "reasons": list(cell.reasons)}
@@ -66,9 +101,9 @@ def row_json(row: Row, seq: Callable[[str, str, str], int]) -> dict[str, Any]:
     }
 
 
-def last_known(cells: Mapping[str, Cell], name: str) -> Any:
-    """The first value that any node's cell has for a detail; None if none has."""
+def last_known(cells: Mapping[str, Cell], name: str, kind: type[_Value]) -> _Value | None:
+    """The first value of this type that any node's cell has for a detail; None if none has."""
     for cell in cells.values():
-        if (value := cell.detail.get(name)) not in (None, ""):
+        if type(value := cell.detail.get(name)) is kind and value != "":
             return value
     return None

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from agent.cell_view import said, said_all
 from agent.config_view import ConfigView
 from agent.picture import Picture
 from agent.settings import Settings
@@ -140,7 +141,9 @@ class Host:
                 if nodes is None:
                     continue
                 raise UsageError(f"{name}: the state of LUN {wwid} is unknown now, so its paths cannot be accepted", code="cell-unknown")
-            accepted[name] = tuple(p["id"] for p in cell.detail.get("path_list", ()) if p.get("class") in _USABLE)
+            accepted[name] = tuple(
+                said(path, "id", "") for path in said_all(cell.detail, "path_list", dict) if said(path, "class", "") in _USABLE
+            )
         if not accepted:
             raise UsageError(f"no node's state of LUN {wwid} is known now", code="cell-unknown", hint="see `pathmesh lun show`")
         if dry_run:
@@ -203,7 +206,7 @@ class Host:
         for name in self._engine.exchange.streams:
             if name != self._name:
                 for wwid, cell in self._picture.cells_of(name, MULTIPATH_MAP).items():
-                    if baseline := cell.detail.get("baseline"):
+                    if baseline := said_all(cell.detail, "baseline", str):
                         sizes.setdefault(wwid, []).append(len(baseline))
         return {wwid: tuple(found) for wwid, found in sizes.items()}
 

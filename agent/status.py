@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from agent.cell_view import cell_json, iso, last_known
+from agent.cell_view import cell_json, iso, last_known, said, said_all
 from agent.node import Node
 from agent.writes import problem_json
 from apply.wwid import device_path
@@ -50,14 +50,14 @@ def lun_json(node: Node, row: Row) -> dict[str, Any]:
     config = picture.config
     lun = config.model.luns.get(row.id)
     expected = config.expected.get(row.id)
-    said = {name: shown.cell for name, shown in row.nodes.items() if shown.cell is not None}
+    told = {name: shown.cell for name, shown in row.nodes.items() if shown.cell is not None}
     return {
         "wwid": row.id,
-        "alias": (lun.alias if lun else None) or last_known(said, "alias"),
+        "alias": (lun.alias if lun else None) or last_known(told, "alias", str),
         "configured": lun is not None and lun.enabled,
-        "vendor": last_known(said, "vendor"),
-        "product": last_known(said, "product"),
-        "size_bytes": last_known(said, "size_bytes"),
+        "vendor": last_known(told, "vendor", str),
+        "product": last_known(told, "product", str),
+        "size_bytes": last_known(told, "size_bytes", int),
         "device": device_path(row.id),
         "state": row.state.value,
         "since": iso(picture.since(row.kind, row.id)),
@@ -76,7 +76,7 @@ def node_json(node: Node, name: str) -> dict[str, Any]:
     picture = node.picture
     member = node.runner.engine.replica.registry.by_name[name]
     facts = picture.node_facts(name)
-    apply_said = picture.cell(name, MULTIPATH_APPLY, "config")
+    apply_cell = picture.cell(name, MULTIPATH_APPLY, "config")
     cells = {state.value: 0 for state in CellState}
     for row in picture.rows(MULTIPATH_MAP).values():
         if (shown := row.nodes.get(name)) is not None:
@@ -90,19 +90,29 @@ def node_json(node: Node, name: str) -> dict[str, Any]:
         "maintenance": False,
         "age_seconds": _rounded(picture.age_seconds(name)),
         "observed_at": iso(heard) if heard else None,
-        "tools_version": facts.get("tools_version"),
-        "daemon": facts.get("daemon", "unknown"),
-        "apply": apply_json(apply_said),
+        "tools_version": said(facts, "tools_version", "") or None,
+        "daemon": said(facts, "daemon", "unknown"),
+        "apply": apply_json(apply_cell),
         "cells": {state: count for state, count in cells.items() if count},
-        "notes": list(facts.get("notes", ())),
+        "notes": said_all(facts, "notes", str),
     }
 
 
-def apply_json(said: Cell | None) -> dict[str, Any]:
+def apply_json(cell: Cell | None) -> dict[str, Any]:
     """A node's apply state, as it said last."""
-    if said is None:
-        return {"state": "pending", "desired": None, "applied": None, "at": None, "errors": [], "notes": []}
-    return {key: said.detail.get(key) for key in ("state", "desired", "applied", "at", "errors", "notes")}
+    detail = cell.detail if cell is not None else {}
+    return {
+        "state": said(detail, "state", "pending"),
+        "desired": said(detail, "desired", "") or None,
+        "applied": said(detail, "applied", "") or None,
+        "at": said(detail, "at", "") or None,
+        "errors": [_fault_json(fault) for fault in said_all(detail, "errors", dict)],
+        "notes": [_fault_json(note) for note in said_all(detail, "notes", dict)],
+    }
+
+
+def _fault_json(fault: dict[str, Any]) -> dict[str, Any]:
+    return {**{name: said(fault, name, "") for name in ("code", "message", "hint", "since")}, "count": said(fault, "count", 1)}
 
 
 def _rounded(age: float | None) -> float | None:

@@ -31,8 +31,7 @@ class Refused(UsageError):
     def __init__(self, problems: list[Problem]) -> None:
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        place = f"{first.key}.{first.option}" if first.option else first.key
-        super().__init__(f"{place}: {first.message}{more}", code=first.code, hint=first.hint)
+        super().__init__(f"{first.message}{more}", code=first.code, hint=first.hint)
         self.problems = problems
 
 

@@ -9,16 +9,17 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from starlette.requests import Request
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from store.errors import PathmeshError
 
 _SO_PEERGROUPS = 59
 _CREDENTIALS = struct.Struct("3i")
-_GROUPS_MAX = 4096
+_GROUPS_BYTES = 1024
+"""256 groups, the most that Python's getsockopt can ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,10 @@ def client_of(connection: socket.socket) -> Client:
     pid, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     groups = frozenset({gid})
     try:
-        packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_MAX)
+        packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
         groups |= frozenset(struct.unpack(f"{len(packed) // 4}I", packed))
     except OSError:
-        pass  # an old kernel: the primary group alone
+        pass  # an old kernel, or a process in more groups: the primary group alone
     return Client(pid, uid, groups)
 
 
@@ -55,7 +56,8 @@ class LocalProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+        cycle = cast(RequestResponseCycle | None, self.cycle)  # None until the first head is complete
+        if cycle is None or cycle.response_complete or cycle.more_body:
             self._limit_waiting()
 
     def _limit_waiting(self) -> None:

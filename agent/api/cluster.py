@@ -12,6 +12,7 @@ from starlette.responses import Response
 from agent.api.requests import body_as, flag, whole
 from agent.api.responses import etag, json_response
 from agent.api.routes import Access, Operation
+from agent.cell_view import paths_of, said, said_all
 from agent.node import Node
 from agent.picture import KINDS
 from agent.status import apply_json, lun_json, node_json, node_names, status_document
@@ -104,14 +105,20 @@ def _page(keys: list[tuple[str, str]], most: int, cursor: str | None) -> tuple[l
     """One page: the cursor names the last row of the page before, so rows that come or go between pages shift nothing."""
     start = 0
     if cursor is not None:
-        try:
-            kind, _, name = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-        except (binascii.Error, ValueError):
-            raise UsageError(f"cursor: {cursor[:60]!r} is none of ours", code="malformed") from None
-        start = sum(1 for key in keys if (KINDS.index(key[0]), key[1]) <= (KINDS.index(kind) if kind in KINDS else 0, name))
+        last = _cursor_key(cursor)
+        start = sum(1 for key in keys if (KINDS.index(key[0]), key[1]) <= last)
     page = keys[start : start + most]
     more = start + most < len(keys)
     return page, base64.urlsafe_b64encode(" ".join(page[-1]).encode()).decode() if more else None
+
+
+def _cursor_key(cursor: str) -> tuple[int, str]:
+    """The row that a cursor names, as rows are ordered."""
+    try:
+        kind, _, name = base64.b64decode(cursor.encode(), b"-_", validate=True).decode().partition(" ")
+        return KINDS.index(kind), name
+    except (binascii.Error, ValueError):
+        raise UsageError(f"cursor: {cursor[:60]!r} is none of ours", code="malformed") from None
 
 
 # -- LUNs -------------------------------------------------------------------------------------------------------------
@@ -122,12 +129,12 @@ async def get_scan(node: Node, _: Request) -> Response:
     allowed = {wwid for wwid, lun in node.picture.config.model.luns.items() if lun.enabled}
     luns: dict[str, dict[str, Any]] = {}
     for name in node_names(node):
-        for seen in node.picture.node_facts(name).get("visible", ()):
-            if (wwid := seen["wwid"]) not in allowed:
+        for seen in said_all(node.picture.node_facts(name), "visible", dict):
+            if (wwid := said(seen, "wwid", "")) and wwid not in allowed:
                 lun = luns.setdefault(wwid, {"wwid": wwid, "vendor": None, "product": None, "size_bytes": None, "nodes": {}})
-                for field in ("vendor", "product", "size_bytes"):
-                    lun[field] = lun[field] or seen.get(field)
-                lun["nodes"][name] = {"paths": seen.get("paths", 0)}
+                for field, nothing in (("vendor", ""), ("product", ""), ("size_bytes", 0)):
+                    lun[field] = lun[field] or said(seen, field, nothing) or None
+                lun["nodes"][name] = {"paths": said(seen, "paths", 0)}
     return json_response({"luns": [luns[wwid] for wwid in sorted(luns)]})
 
 
@@ -191,20 +198,21 @@ async def get_node_maps(node: Node, request: Request) -> Response:
     name = _node_name(node, request)
     maps = []
     for wwid, cell in sorted(node.picture.cells_of(name, MULTIPATH_MAP).items()):
-        detail, devices = cell.detail, cell.measures.get("devs", {})
+        detail = cell.detail
+        devices: dict[str, Any] = said(cell.measures, "devs", {})
         groups: dict[int, list[dict[str, Any]]] = {}
-        for path in detail.get("path_list", ()):
-            groups.setdefault(path.get("group", 0), []).append({"dev": devices.get(path.get("id")), **path})
+        for path in said_all(detail, "path_list", dict):
+            groups.setdefault(said(path, "group", 0), []).append({"dev": devices.get(said(path, "id", "")), **path})
         maps.append(
             {
                 "wwid": wwid,
                 "state": cell.state,
                 "reasons": list(cell.reasons),
-                **{
-                    key: detail.get(key)
-                    for key in ("alias", "vendor", "product", "size_bytes", "redundancy", "queueing", "paths", "missing_paths")
-                },
-                "device": cell.measures.get("sysfs"),
+                **{name: said(detail, name, "") or None for name in ("alias", "vendor", "product", "redundancy", "queueing")},
+                "size_bytes": said(detail, "size_bytes", 0) or None,
+                "paths": paths_of(detail),
+                "missing_paths": said_all(detail, "missing_paths", str),
+                "device": said(cell.measures, "sysfs", "") or None,
                 "path_groups": [{"group": number, "paths": paths} for number, paths in sorted(groups.items())],
             }
         )

@@ -23,6 +23,7 @@ from store.errors import UsageError
 from store.limits import limit
 from store.section_config import parse, to_document
 
+DEFAULTS_ID = "global"
 _Values = dict[str, str | int | bool]
 _Reason = Annotated[str, Meta(max_length=4096)]
 
@@ -143,6 +144,8 @@ def _document(sections: list[SectionBody]) -> dict[str, dict[str, str]]:
     for section in sections:
         options = _texts(section.options)
         if section.type == DEFAULTS:
+            if section.id != DEFAULTS_ID:
+                raise UsageError(f"sections: defaults {section.id[:80]!r}: its id is {DEFAULTS_ID!r}", code="malformed")
             key = DEFAULTS
         elif section.type == "wwid":
             key = WWID_PREFIX + section.id
@@ -156,7 +159,7 @@ def _document(sections: list[SectionBody]) -> dict[str, dict[str, str]]:
 
 def _section(key: str, options: Options) -> dict[str, Any]:
     if key == DEFAULTS:
-        return {"type": DEFAULTS, "id": "global", "options": dict(options)}
+        return {"type": DEFAULTS, "id": DEFAULTS_ID, "options": dict(options)}
     if key.startswith(WWID_PREFIX):
         return {"type": "wwid", "id": key.removeprefix(WWID_PREFIX), "options": dict(options)}
     return {
@@ -297,7 +300,13 @@ def _patched(options: Options | None, key: str, set_: _Values, delete: list[str]
 
 def _texts(values: _Values) -> dict[str, str]:
     """Option values as text, names in canonical spelling."""
-    return {canonical_name(name): ("yes" if value else "no") if isinstance(value, bool) else str(value) for name, value in values.items()}
+    texts: dict[str, str] = {}
+    for name, value in values.items():
+        canonical = canonical_name(name)
+        if canonical in texts:
+            raise UsageError(f"{canonical} is given twice, with - and with _", code="duplicate-option")
+        texts[canonical] = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return texts
 
 
 # -- overrides --------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "malformed": (HTTPStatus.BAD_REQUEST, "the request itself is wrong: its JSON, a field, a header or a query parameter"),
     "forbidden": (HTTPStatus.FORBIDDEN, "the client may not write here, or this node's role does not allow it"),
     "retired": (HTTPStatus.FORBIDDEN, "this node was retired from the cluster: it is read-only"),
+    "token-unknown": (HTTPStatus.NOT_FOUND, "this node gave out no such join token"),
     "not-found": (HTTPStatus.NOT_FOUND, "there is no such section, LUN, member, node or address"),
     "method-not-allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "the address knows other methods; `Allow` lists them"),
     "conflict-open": (HTTPStatus.CONFLICT, "the section `key` has concurrent values that nobody has resolved"),

@@ -38,8 +38,11 @@ def bind_socket(settings: ApiSettings) -> socket.socket:
         path.chmod(settings.mode)
         bound.listen(limit("api_clients"))
     except OSError as fault:
+        place = f"{fault.filename}: " if fault.filename else ""
         raise UnavailableError(
-            f"{path}: the local socket cannot be made: {fault.strerror}", code="socket-failed", hint="check api.socket and its directory"
+            f"{path}: the local socket cannot be made: {place}{fault.strerror}",
+            code="socket-failed",
+            hint="check api.socket and its directory",
         ) from None
     return bound
 
@@ -57,7 +60,7 @@ def _remove_dead(path: Path) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
             return
-        except TimeoutError:
+        except (BlockingIOError, TimeoutError):
             pass  # somebody listens there, and is only slow to accept
     raise UnavailableError(f"{path}: another agent answers on this socket", code="socket-in-use", hint="stop it, or set api.socket")
 

@@ -24,6 +24,7 @@ from agent.node import Node
 from agent.picture import Picture
 from agent.settings import Settings, load
 from agent.writes import Writer
+from apply.multipathd import MultipathdClient
 from apply.simulated.server import serve
 from gossip.engine import Engine, Identity
 from gossip.events import Connect, Publish, Tick
@@ -258,6 +259,11 @@ class LiveNode:
         """Empty the configuration and the overrides."""
         assert self.write("PUT", "/v1/config", "").status == 200
         assert self.write("DELETE", "/v1/overrides", of="/v1/overrides").status == 200
+
+    def ask_host(self, command: str) -> str:
+        """A command to the simulated multipathd, as its own client would send it."""
+        multipath = self.settings.multipath
+        return self.run(MultipathdClient(multipath.socket, multipath.program).ask(command))
 
     def observe(self, *cells: Cell) -> None:
         """Report this as the node's own whole health."""

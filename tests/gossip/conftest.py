@@ -1,14 +1,15 @@
 """A cluster in one process: real engines and real frames, over a network, disks and a clock that a test rules.
 
-Everything follows from the seed. Commits take time, may fail, and survive a kill or not; connections are made, refused and lost; messages are
-lost, repeated and reordered if the test wants. While it runs, the world checks what must never happen: a dot with two contents, an edit
-that is shown before it is on the disk, an age that is too young, a message that does not fit.
+Everything follows from the seed. Commits take time, may fail, and survive a kill or not; connections are made, refused and lost;
+messages are lost, repeated and reordered if the test wants. While it runs, the world checks what must never happen: a dot with two
+contents, an edit that is shown before it is on the disk, an age that is too young, a message that does not fit.
 """
 
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -71,6 +72,7 @@ class Node:
     streams: dict[str, bytes] = field(default_factory=dict)
     epoch: int = 0
     life: int = 0
+    due_ms: int = 0
     running: Engine | None = None
     paused: bool = False
     inbox: list[Event] = field(default_factory=list)
@@ -151,7 +153,8 @@ class World:
         node.running = Engine(identity, replica, streams, Random(self.random.random()), self.now)
         node.paused, node.inbox, node.links = False, [], {}
         self._after(node, node.engine.start(self.now))
-        self._tick(node, node.life, self.random.randrange(1, TICK_MS))
+        node.due_ms = self.now + TICK_MS
+        self._tick_at(node, self.now + self.random.randrange(1, TICK_MS))
 
     def kill(self, name: str) -> None:
         """As SIGKILL does: the kernel closes the connections; a commit under way is on the disk or is not."""
@@ -188,7 +191,7 @@ class World:
     def partition(self, *groups: Iterable[str]) -> None:
         """Only nodes of one group reach each other."""
         sides = [set(group) for group in groups]
-        self.heal(connect=False)
+        self.heal()
         for a in self.nodes:
             for b in self.nodes:
                 if a != b and not any(a in side and b in side for side in sides):
@@ -196,7 +199,8 @@ class World:
         for a, b in self.cut:
             self._break(self.nodes[a], self.nodes[b])
 
-    def heal(self, *, connect: bool = True) -> None:
+    def heal(self) -> None:
+        """Everybody can reach everybody again; the next attempt to connect succeeds."""
         self.cut.clear()
 
     def calm(self) -> None:
@@ -206,6 +210,10 @@ class World:
 
     def _label(self, node: Node) -> str:
         return next(label for label, other in self.nodes.items() if other is node)
+
+    def _wired(self, node: Node, peer: Node) -> bool:
+        ends = self._label(node), self._label(peer)
+        return ends not in self.cut and ends[::-1] not in self.cut
 
     def _by_key(self, key: str) -> Node | None:
         return next((n for n in self.nodes.values() if n.member.curve_key == key and n.running is not None), None)
@@ -229,8 +237,7 @@ class World:
         link, peer = node.links.get(key), self._by_key(key)
         if link is None or link.up or link.generation != generation:
             return
-        wire = peer is not None and not peer.paused and not {(self._label(node), self._label(peer)), (self._label(peer), self._label(node))} & self.cut
-        if peer is None or not wire or not peer.engine.allowed(node.member.curve_key):
+        if peer is None or peer.paused or not self._wired(node, peer) or not peer.engine.allowed(node.member.curve_key):
             self._connect_later(node, key, self.random.randint(200, 500))
             return
         link.up, link.under_way, link.clear_ms = True, 0, 0
@@ -253,10 +260,11 @@ class World:
             if not self.jitter_ms:
                 arrival = link.clear_ms = max(arrival, link.clear_ms)
             link.under_way += 1
-            self._at(arrival, lambda peer=peer, life=peer.life, generation=link.generation: self._arrive(node, peer, life, link, generation, frames))
+            self._at(arrival, partial(self._arrive, node, peer, (peer.life, link.generation), link, frames))
         return True
 
-    def _arrive(self, node: Node, peer: Node, life: int, link: Link, generation: int, frames: tuple[bytes, bytes]) -> None:
+    def _arrive(self, node: Node, peer: Node, sent_in: tuple[int, int], link: Link, frames: tuple[bytes, bytes]) -> None:
+        life, generation = sent_in
         if link.generation != generation:
             return
         link.under_way -= 1
@@ -272,6 +280,8 @@ class World:
             node.inbox.append(event)
             return
         self._after(node, node.running.handle(event, self.now))
+        if self.now + node.running.tick_ms < node.due_ms:
+            self._tick_at(node, self.now + node.running.tick_ms)
 
     def _after(self, node: Node, effects: list[Effect]) -> None:
         head = node.engine.exchange.own.stream.head
@@ -289,7 +299,7 @@ class World:
                 case Commit():
                     commit = (node, node.life, effect.batch)
                     self._commits.append(commit)
-                    self._at(self.now + self.random.randint(*self.commit_ms), lambda commit=commit: self._commit_done(commit))
+                    self._at(self.now + self.random.randint(*self.commit_ms), partial(self._commit_done, commit))
                 case Connect():
                     old = node.links.get(effect.key)
                     node.links[effect.key] = Link(generation=old.generation + 1 if old else 0)
@@ -352,16 +362,18 @@ class World:
         life = node.life
         self._at(self.now + ms, lambda: call() if node.life == life else None)
 
-    def _tick(self, node: Node, life: int, ms: int) -> None:
-        def tick() -> None:
-            if node.life == life:
-                if not node.paused:
-                    self.dispatch(node, Tick())
-                    if self.check_ages:
-                        self._check_ages(node)
-                self._tick(node, life, TICK_MS)
+    def _tick_at(self, node: Node, time: int) -> None:
+        node.due_ms = time
+        self._later(time - self.now, node, lambda: self._tick(node, time))
 
-        self._at(self.now + ms, tick)
+    def _tick(self, node: Node, time: int) -> None:
+        if node.due_ms != time:
+            return  # one that is due sooner took its place
+        if not node.paused:
+            self.dispatch(node, Tick())
+            if self.check_ages:
+                self._check_ages(node)
+        self._tick_at(node, self.now + node.engine.tick_ms)
 
     def run(self, ms: int) -> None:
         end = self.now + ms

@@ -1,6 +1,7 @@
 """Frames: any bytes are a message or refused, and nothing large or deep is unpacked."""
 
 import struct
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -30,8 +31,8 @@ PLAIN = st.recursive(
 DETAIL = st.dictionaries(st.text(max_size=5), PLAIN, max_size=3)
 CELL = st.builds(Cell, NAME, NAME, NAME, st.lists(NAME, max_size=3).map(tuple), DETAIL, DETAIL, st.floats(0, 2e9))
 HEALTH = st.builds(
-    HealthDelta, NAME, HEAD, COUNT, COUNT, HASH, st.binary(max_size=64), st.lists(st.builds(CellEntry, COUNT, CELL), max_size=3).map(tuple),
-    COUNT, st.integers(1, 64),
+    HealthDelta, NAME, HEAD, COUNT, COUNT, HASH, st.binary(max_size=64),
+    st.lists(st.builds(CellEntry, COUNT, CELL), max_size=3).map(tuple), COUNT, st.integers(1, 64),
 )  # fmt: skip
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, NAME, NAME, ACTOR, COUNT, COUNT, ACTOR, st.lists(NAME, max_size=3).map(tuple), st.booleans()),
@@ -39,7 +40,9 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
         Digest, st.dictionaries(ACTOR, COUNT, max_size=4), HASH, BEATS, st.lists(st.tuples(ACTOR, COUNT), max_size=4).map(tuple),
         st.booleans(), st.lists(NAME, max_size=3).map(tuple),
     ),
-    st.builds(Delta, st.lists(st.binary(max_size=40), max_size=3).map(tuple), st.lists(HEALTH, max_size=2).map(tuple), BEATS, st.booleans()),
+    st.builds(
+        Delta, st.lists(st.binary(max_size=40), max_size=3).map(tuple), st.lists(HEALTH, max_size=2).map(tuple), BEATS, st.booleans()
+    ),
     st.builds(Ping, COUNT),
     st.builds(Pong, COUNT),
     st.builds(Probe, NAME),
@@ -47,7 +50,9 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
 )  # fmt: skip
 
 
-def frames(number: int, body: bytes, *, magic: bytes = b"PMSH", major: int = MAJOR, minor: int = MINOR, length: int | None = None) -> tuple[bytes, bytes]:
+def frames(
+    number: int, body: bytes, *, magic: bytes = b"PMSH", major: int = MAJOR, minor: int = MINOR, length: int | None = None
+) -> tuple[bytes, bytes]:
     return struct.pack(">4sBBBI", magic, major, minor, number, len(body) if length is None else length), body
 
 
@@ -82,10 +87,8 @@ def test_a_damaged_byte_is_a_message_or_refused(message: Message, position: int,
     header, body = encode(message)
     damaged = bytearray(body)
     damaged[position % len(body)] = value
-    try:
+    with suppress(BadMessage):
         decode(header, bytes(damaged))
-    except BadMessage:
-        pass
 
 
 @given(MESSAGES, st.integers(0, 10**6))

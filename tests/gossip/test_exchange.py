@@ -293,9 +293,8 @@ def test_a_stream_is_bounded_in_bytes_and_cells(scribe: Any, sites: tuple[Site, 
     held = two.exchange.streams["n1"]
     assert sum(len(msgspec.msgpack.encode(e)) for e in held.entries.values()) <= limit("stream_bytes")
     assert two.counters["health_oversized"] > 0
-    many = HealthDelta(
-        "n3", Head(scribe.actor("n3"), 1, 1, 1), 0, 0, bytes(32), b"", tuple(CellEntry(1, Cell("k", str(n), "s")) for n in range(limit("stream_cells") + 1))
-    )
+    crowd = tuple(CellEntry(1, Cell("k", str(n), "s")) for n in range(limit("stream_cells") + 1))
+    many = HealthDelta("n3", Head(scribe.actor("n3"), 1, 1, 1), 0, 0, bytes(32), b"", crowd)
     assert two.take(many) is Merge.OLD
     assert "n3" not in two.exchange.streams
 

@@ -128,6 +128,16 @@ def test_a_lost_link_goes_the_same_way_faster(watcher: Watcher, lost: int, opini
     assert not [t for t, name in watcher.pings if name == "a"], "there is no connection to ping through"
 
 
+def test_it_is_uneasy_while_a_verdict_on_a_lost_link_is_due(watcher: Watcher) -> None:
+    uneasy = [watcher.liveness.uneasy]
+    watcher.liveness.link_down("a", watcher.now)
+    uneasy.append(watcher.liveness.uneasy)
+    watcher.run(3_000, "b")
+    uneasy.append(watcher.liveness.uneasy)
+    assert watcher.opinion() is Opinion.OFFLINE
+    assert uneasy == [False, True, False]
+
+
 def test_a_link_that_returns_in_time_changes_nothing(watcher: Watcher) -> None:
     watcher.liveness.link_down("a", watcher.now)
     watcher.run(250, "b")
@@ -145,7 +155,8 @@ def test_a_second_loss_does_not_restart_the_clock(watcher: Watcher) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "opinion"), [(0, Opinion.ONLINE), (200, Opinion.ONLINE), (400, Opinion.SUSPECT), (600, Opinion.SUSPECT), (5_000, Opinion.SUSPECT)]
+    ("age", "opinion"),
+    [(0, Opinion.ONLINE), (200, Opinion.ONLINE), (400, Opinion.SUSPECT), (600, Opinion.SUSPECT), (5_000, Opinion.SUSPECT)],
 )
 def test_after_a_loss_only_newer_evidence_counts(watcher: Watcher, age: int, opinion: Opinion) -> None:
     """Another member's word of what it heard before the loss says nothing."""

@@ -51,6 +51,9 @@ class FakeTransport:
         self.calls.append(("close",))
 
 
+DURABLE_AT = 12345
+
+
 class FakeLog:
     """A disk that waits for the test's word, and fails as the test says."""
 
@@ -60,11 +63,12 @@ class FakeLog:
         self.fault: Exception | None = None
         self.log: list[SignedEdit] = []
 
-    async def commit_edits(self, batch: Iterable[SignedEdit]) -> None:
+    async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
         await self.go.wait()
         if self.fault is not None:
             raise self.fault
         self.log += batch
+        return DURABLE_AT
 
 
 class Bench:
@@ -146,7 +150,7 @@ async def test_an_edit_is_answered_when_it_is_durable_and_then_pushed(bench: Ben
     assert bench.log.log[0].edit.reason == "because"
     assert Delta(edits=(bench.log.log[0].raw,)) in [m for _, m in bench.transport.sent]
     assert any("wwid/1" in p.keys for p in bench.published)
-    assert [(t.what, t.name) for t in bench.runner.traces] == [("edit", str(dot))]
+    assert [(t.what, t.name, t.monotonic_ns) for t in bench.runner.traces] == [("edit", str(dot), DURABLE_AT)]
 
 
 async def test_a_disk_that_fails_is_the_submitters_error_and_an_alarm(bench: Bench) -> None:
@@ -200,6 +204,7 @@ async def test_stopping_waits_for_the_disk_and_answers_everybody(bench: Bench) -
 
 async def test_a_fault_of_the_program_in_a_commit_ends_the_loop(bench: Bench) -> None:
     await bench.start()
+    await asyncio.sleep(0)
     bench.log.fault = RuntimeError("a bug")
     waiting = asyncio.ensure_future(bench.runner.submit(lun("a")))
     assert bench.task is not None

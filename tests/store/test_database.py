@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Connection, create_engine, inspect
 
 from store.database import FILE_NAME, Database, DatabaseRecords
-from store.edits import decode_edit
+from store.edits import SignedEdit, decode_edit
 from store.errors import UnavailableError
 from store.failpoints import FAILPOINTS
 from store.schema import REVISION, metadata
@@ -81,7 +81,8 @@ async def test_everything_is_there_after_reopening(tmp_path: Path, scribe: Any) 
 
 
 async def test_commit_order_is_kept(tmp_path: Path, scribe: Any) -> None:
-    batch, context = [], {}
+    batch: list[SignedEdit] = []
+    context: dict[bytes, int] = {}
     for n in range(30):
         name = f"n{n % 3}"
         batch.append(scribe.edit(name, {"defaults": {"x": str(n)}}, context))
@@ -190,6 +191,29 @@ async def test_durability_settings(tmp_path: Path) -> None:
             assert await database._run(lambda c=connection: c.exec_driver_sql("PRAGMA synchronous").scalar()) == level
             assert await database._run(lambda c=connection: c.exec_driver_sql("PRAGMA journal_mode").scalar()) == "wal"
             await database._run(lambda c=connection: c.rollback())
+
+
+async def test_a_transaction_owns_the_file_from_its_beginning(tmp_path: Path) -> None:
+    """A deferred one would fail at once, whatever the busy time, when it turns from reading to writing."""
+
+    def compete() -> str:
+        other = sqlite3.connect(tmp_path / FILE_NAME, timeout=0)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as fault:
+            return str(fault)
+        finally:
+            other.close()
+        return "not locked"
+
+    async with opened(tmp_path) as database:
+        for connection in (database._durable, database._relaxed):
+
+            def begin(connection: Connection = connection) -> str:
+                with connection.begin():
+                    return compete()
+
+            assert await database._run(begin) == "database is locked"
 
 
 async def test_a_locked_database_is_a_clear_error_within_the_time_given(tmp_path: Path, scribe: Any) -> None:

@@ -159,6 +159,7 @@ class FoldMachine(RuleBasedStateMachine):
         for key in KEYS:
             live = self.oracle.live(known, key)
             assert {s.dot for s in fold.siblings(key)} == {edits[e].edit.dot for e in live}
+            assert list(fold.siblings(key)) == sorted(fold.siblings(key), key=lambda s: s.dot)
             if not live:
                 assert fold.winner(key) is None
                 continue
@@ -207,7 +208,9 @@ FoldMachine.TestCase.settings = settings(
 TestFold = FoldMachine.TestCase
 
 
-def edit(actor: bytes, counter: int, changes: Mapping[str, Options | None], context: Mapping[bytes, int] | None = None, **more: object) -> Edit:
+def edit(
+    actor: bytes, counter: int, changes: Mapping[str, Options | None], context: Mapping[bytes, int] | None = None, **more: object
+) -> Edit:
     seen = dict(context or {}) | ({actor: counter - 1} if counter > 1 else {})
     fields: dict[str, object] = {
         "actor": actor, "counter": counter, "context": seen, "lamport": sum(seen.values()) + 1, "author": "n", "wall": 0.0,

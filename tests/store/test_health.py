@@ -304,13 +304,14 @@ def test_a_stream_reads_back_but_is_not_fresh_until_heard() -> None:
     assert held.entries == source.stream.entries
     assert held.map_hash == source.stream.map_hash
     assert held.head == source.stream.head
-    assert not held.fresh
+    fresh = [held.fresh]
     assert held.age_ms(60) >= UNKNOWN_AGE_MS
     assert held.merge(source.stream.delta(None, 60), 60, verify) is Merge.OLD
-    assert not held.fresh
+    fresh.append(held.fresh)
     source.beat(70)
     assert held.hear_beat(source.stream.head, 5, 75)
-    assert held.fresh
+    fresh.append(held.fresh)
+    assert fresh == [False, False, True]
     assert held.age_ms(80) == 10
 
 

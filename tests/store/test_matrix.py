@@ -152,8 +152,8 @@ def test_every_combination_has_the_roll_up_of_its_worst_fact(states: list[CellSt
 
 
 def test_severities_follow_the_documented_order() -> None:
-    assert list(SEVERITY) == "absent healthy unexpected pending unknown degraded missing failed".split()
-    assert list(ROLL_UP_SEVERITY) == "unused healthy pending unknown degraded partial failed".split()
+    assert list(SEVERITY) == ["absent", "healthy", "unexpected", "pending", "unknown", "degraded", "missing", "failed"]
+    assert list(ROLL_UP_SEVERITY) == ["unused", "healthy", "pending", "unknown", "degraded", "partial", "failed"]
 
 
 @given(st.lists(st.sampled_from(RollUp)), st.lists(st.sampled_from(RollUp)))

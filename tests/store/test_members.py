@@ -84,7 +84,8 @@ def test_of_one_actors_siblings_the_most_final_wins(scribe: Any) -> None:
 def test_a_deletion_or_damage_removes_no_member(scribe: Any) -> None:
     member = scribe.member("n4")
     damaged = Sibling(Dot(scribe.actor("s3"), 1), 1, "n", 0.0, "", {"actor": "?"})
-    assert fold_member("n4", [sibling(Dot(scribe.actor("s2"), 1), 9, None), damaged, sibling(Dot(scribe.actor("s1"), 1), 5, member)]) == member
+    deleted = sibling(Dot(scribe.actor("s2"), 1), 9, None)
+    assert fold_member("n4", [deleted, damaged, sibling(Dot(scribe.actor("s1"), 1), 5, member)]) == member
     assert fold_member("n4", [damaged]) is None
 
 

@@ -46,7 +46,8 @@ def test_the_founder_introduces_itself(scribe: Any) -> None:
 def test_only_the_first_edit_of_the_right_cluster_founds(scribe: Any) -> None:
     own = {MEMBER_PREFIX + "n1": member_value(scribe.member("n1"))}
     other = {MEMBER_PREFIX + "n1": member_value(scribe.member("n2"))}
-    for changes in ({CLUSTER_KEY: {"id": "another"}, **own}, {CLUSTER_KEY: None, **own}, own, {CLUSTER_KEY: {"id": "c1"}}, {CLUSTER_KEY: {"id": "c1"}, **other}):
+    right = {CLUSTER_KEY: {"id": "c1"}}
+    for changes in ({CLUSTER_KEY: {"id": "another"}, **own}, {CLUSTER_KEY: None, **own}, own, right, {**right, **other}):
         assert scribe.replica().admit(scribe.edit("n1", changes)) is Admission.REFUSED
     replica = scribe.replica(scribe.founding("n1"))
     assert replica.admit(scribe.founding("n2")) is Admission.REFUSED
@@ -224,8 +225,8 @@ def test_since_leaves_out_what_the_asker_holds(scribe: Any) -> None:
 
 
 def test_since_of_a_vector_that_is_ahead_is_empty(scribe: Any) -> None:
-    source, log = history(scribe, 5)
-    ahead = {actor: 2**53 for actor in source.fold.clock} | {bytes(16): 7}
+    source, _ = history(scribe, 5)
+    ahead = dict.fromkeys(source.fold.clock, 2**53) | {bytes(16): 7}
     assert source.since(ahead, 1000) == ([], False)
 
 

@@ -25,7 +25,11 @@ ADMINS = grp.getgrgid(1).gr_name
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
 ASK = """
-import json, socket, sys
+import json, os, socket, sys
+uid, groups = json.loads(sys.argv[3])
+os.setgroups(groups)
+os.setgid(uid)
+os.setuid(uid)
 answers = []
 for method, target in json.loads(sys.argv[2]):
     with socket.socket(socket.AF_UNIX) as s:
@@ -60,8 +64,8 @@ def open_node(live_node: Any, settings_in: Any) -> Iterator[Any]:
 
 def ask_as(node: Any, uid: int, groups: list[int], *requests: tuple[str, str]) -> Any:
     """The answers that a process with this uid and these groups gets."""
-    command = [sys.executable, "-I", "-c", ASK, str(node.settings.api.socket), json.dumps(requests)]
-    done = subprocess.run(command, user=uid, group=NOBODY, extra_groups=groups, capture_output=True, text=True, timeout=30, check=True)
+    command = [sys.executable, "-I", "-c", ASK, str(node.settings.api.socket), json.dumps(requests), json.dumps([uid, groups])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     return json.loads(done.stdout)
 
 

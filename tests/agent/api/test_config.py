@@ -40,8 +40,8 @@ def test_defaults_are_patched_option_by_option(api: Any) -> None:
 
 
 def test_values_may_be_text_numbers_or_booleans(api: Any) -> None:
-    written(api.write("PATCH", "/v1/config/defaults", {"set": {"polling-interval": 7, "user-friendly-names": False}}))
-    assert api.get("/v1/config/defaults")["options"] == {"polling-interval": "7", "user-friendly-names": "no"}
+    written(api.write("PATCH", "/v1/config/defaults", {"set": {"polling-interval": 7, "detect-prio": False}}))
+    assert api.get("/v1/config/defaults")["options"] == {"polling-interval": "7", "detect-prio": "no"}
 
 
 def test_a_lun_is_added_changed_and_removed(api: Any) -> None:
@@ -210,7 +210,7 @@ def test_several_sections_change_in_one_edit(api: Any) -> None:
         ({"key": "overrides", "set": {"text": "x"}}, 400, "malformed"),
         ({"key": f"wwid/{WWID}", "set": {}}, 400, "malformed"),
         ({"key": "storage/no/slash", "set": {"type": "multipath"}}, 422, "bad-storage-id"),
-        ({"key": "storage/x", "set": {"type": "floppy"}}, 422, "unknown-storage-type"),
+        ({"key": "storage/floppy", "set": {"type": "floppy"}}, 422, "unknown-storage-type"),
     ],
 )
 def test_all_sections_or_none(api: Any, bad: dict[str, Any], status: int, code: str | None) -> None:
