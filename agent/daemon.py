@@ -47,6 +47,9 @@ from store.errors import PathmeshError, UnavailableError
 from store.health import HealthStream, decode_stream
 from store.replica import Replica
 
+SNAPSHOT_SLACK_MS = 120_000
+"""A poll of a daemon that answers nothing takes most of a minute until its time-outs have run out."""
+
 log = structlog.get_logger("agent")
 
 
@@ -108,6 +111,7 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
             random.Random(secrets.randbits(64)),
             boottime_ms(),
             pull_ms=settings.gossip.pull_interval_ms,
+            snapshot_within_ms=2 * settings.multipath.poll_interval_ms + SNAPSHOT_SLACK_MS,
         )
         picture, alarms = Picture(engine), Alarms()
         if settings.web.listen is not None:

@@ -91,7 +91,9 @@ class Engine:
         now_ms: int,
         *,
         pull_ms: int = 1_000,
+        snapshot_within_ms: int | None = None,
     ) -> None:
+        """`snapshot_within_ms`: a node whose health was not observed for so long stops its heart, so that nobody believes what it said last."""
         self.identity = identity
         self.replica = replica
         self.counters: Counter[str] = Counter()
@@ -111,6 +113,8 @@ class Engine:
         self._pull_ms = pull_ms
         self._pull_due = now_ms + random.randrange(pull_ms)
         self._beat_due = now_ms + BEAT_MS
+        self._snapshot_ms = now_ms
+        self._snapshot_within_ms = snapshot_within_ms
         self._pushed_ms = -(10**9)
         self._pushed_seq = 0
         self._push_waits = False
@@ -138,7 +142,7 @@ class Engine:
     def reporter(self, name: str, now_ms: int) -> Reporter:
         """How far a node's health can be believed now."""
         if name == self.identity.name:
-            return Reporter.FRESH
+            return Reporter.STALE if self.exchange.own.stream.age_ms(now_ms) > STALE_MS else Reporter.FRESH
         member = self.replica.registry.by_name.get(name)
         if member is None or member.state is not MemberState.JOINED:
             return Reporter.LEFT
@@ -297,6 +301,7 @@ class Engine:
     # -- health -------------------------------------------------------------------------------------------------------
 
     def _snapshot(self, event: LocalSnapshot, now_ms: int) -> None:
+        self._snapshot_ms = now_ms
         if not self.exchange.own.report([self._fit(cell) for cell in event.cells], now_ms):
             return
         self._effects.append(Publish(health=frozenset({self.identity.name})))
@@ -587,7 +592,8 @@ class Engine:
     def _tick(self, now_ms: int) -> None:
         if now_ms >= self._beat_due:
             self._beat_due = now_ms + BEAT_MS
-            self.exchange.own.beat(now_ms)
+            if self._snapshot_within_ms is None or now_ms - self._snapshot_ms <= self._snapshot_within_ms:
+                self.exchange.own.beat(now_ms)
         if self._push_waits and now_ms - self._pushed_ms >= PUSH_GAP_MS:
             self._push_health(now_ms)
         if now_ms >= self._pull_due:

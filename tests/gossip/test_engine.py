@@ -949,6 +949,21 @@ def test_the_standing_of_who_is_no_member(scribe: Any) -> None:
     assert engine.liveness.opinion("zz") is Opinion.OFFLINE
 
 
+def test_a_node_that_observes_nothing_any_more_stops_its_heart(scribe: Any) -> None:
+    engine = lone(scribe, scribe.founding("n1"))
+    engine = Engine(engine.identity, engine.replica, {}, Random(1), 0, snapshot_within_ms=5_000)
+    beats = []
+    for now in range(0, 40_000, 500):
+        if now == 3_000:
+            engine.handle(LocalSnapshot((Cell("k", "i", "healthy"),)), now)
+        engine.handle(Tick(), now)
+        beats.append((now, engine.exchange.own.stream.head.beat))
+    last = max(now for (now, beat), (_, before) in zip(beats[1:], beats, strict=False) if beat > before)
+    assert 7_000 <= last <= 8_500
+    assert engine.reporter("n1", 20_000) is Reporter.FRESH
+    assert engine.reporter("n1", 40_000) is Reporter.STALE
+
+
 def test_real_signatures_work_end_to_end(scribe: Any) -> None:
     """One edit and one report between two engines, with the keys that nodes really have."""
     keys = pytest.importorskip("gossip.keys")
