@@ -27,7 +27,7 @@ from apply.expected import Acceptance
 from apply.hostpaths import HostPaths
 from apply.inuse import HostInUse
 from apply.multipathd import MultipathdClient
-from apply.outcome import ApplyOutcome, ApplyState
+from apply.outcome import ApplyOutcome, ApplyState, apply_cell
 from apply.plan import Desired
 from apply.reconcile import Reconciler
 from apply.render import Rendered, allow_list, render
@@ -104,13 +104,15 @@ class Host:
             group.create_task(self._poll_forever(), name="health")
             group.create_task(self._apply_forever(), name="apply")
 
-    async def apply_now(self) -> None:
-        """Apply again at once, whatever the last outcome was; returns when that is done."""
+    async def apply_now(self) -> dict[str, Any]:
+        """Apply again at once, whatever the last outcome was; returns the new one, as the apply cell will tell it."""
         if self._applied is None or self._applied.done():
             self._applied = asyncio.get_running_loop().create_future()
         self._force = True
         self._apply_now.set()
         await asyncio.shield(self._applied)
+        assert self._outcome is not None
+        return apply_cell(self._outcome, time.time()).detail
 
     def render(self) -> dict[str, Any]:
         """What this node would write now, and the difference to what is there."""

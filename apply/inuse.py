@@ -33,11 +33,12 @@ class NothingInUse:
 
 
 class HostInUse:
-    """The guard of a real host. `root` is where /sys, /proc, /dev and /etc are found."""
+    """The guard of a real host. `root` is where /sys, /proc, /dev and /etc are found; `dmsetup` is the program, if there is one."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/"), dmsetup: str | None = shutil.which("dmsetup")) -> None:
         self._sysfs = Sysfs(root / "sys")
         self._root = root
+        self._dmsetup = dmsetup
 
     async def reason(self, wwid: str) -> str:
         device = self._sysfs.find_map(wwid)
@@ -72,12 +73,14 @@ class HostInUse:
         return ""
 
     async def _open_count(self, wwid: str) -> str:
-        """A process that merely opened the map (a virtual machine) shows in the open count alone, which only dmsetup tells."""
-        program = shutil.which("dmsetup")
-        if program is None or self._root != Path("/"):
-            return ""
+        """A process that merely opened the map (a virtual machine) shows in the open count alone, which only dmsetup tells.
+
+        What cannot be told counts as in use: a line too many harms nobody.
+        """
+        if self._dmsetup is None:
+            return "whether it is open cannot be told without dmsetup"
         process = await asyncio.create_subprocess_exec(
-            program, "info", "-c", "--noheadings", "-o", "open", "-u", f"mpath-{wwid}",
+            self._dmsetup, "info", "-c", "--noheadings", "-o", "open", "-u", f"mpath-{wwid}",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
@@ -89,7 +92,9 @@ class HostInUse:
             await process.wait()
             return "dmsetup does not answer"
         count = output.strip()
-        return f"open {count.decode()} times" if count.isdigit() and int(count) else ""
+        if process.returncode or not count.isdigit():
+            return "dmsetup does not say whether it is open"
+        return f"open {count.decode()} times" if int(count) else ""
 
 
 def _device_of(spec: str) -> str:

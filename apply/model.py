@@ -32,9 +32,6 @@ class Settings:
     min_paths: int = 2
     expected_paths: ExpectedPaths = "auto"
     learn_window_seconds: int = 0
-    forget_after_days: int = 0
-    """0 = never."""
-    notify: bool = True
     comment: str = ""
 
 
@@ -51,8 +48,6 @@ class Lun:
     expected_paths: ExpectedPaths = "auto"
     """auto = as `defaults` say."""
     min_paths: int | None = None
-    """None = as `defaults` say."""
-    notify: bool | None = None
     """None = as `defaults` say."""
     comment: str = ""
 
@@ -250,7 +245,6 @@ def _lun(key: str, options: Mapping[str, str]) -> Lun:
         nodes=_names(options.get("nodes")),
         expected_paths=_expected_paths(options.get("expected-paths", "auto")),
         min_paths=int(options["min-paths"]) if "min-paths" in options else None,
-        notify=options["notify"] == "yes" if "notify" in options else None,
         comment=options.get("comment", ""),
     )
 
@@ -261,8 +255,6 @@ def _settings(options: Mapping[str, str]) -> Settings:
         min_paths=int(options.get("min-paths", plain.min_paths)),
         expected_paths=_expected_paths(options.get("expected-paths", "auto")),
         learn_window_seconds=int(options.get("learn-window", plain.learn_window_seconds)),
-        forget_after_days=int(options.get("forget-after", plain.forget_after_days)),
-        notify=options.get("notify", "yes") == "yes",
         comment=options.get("comment", ""),
     )
 

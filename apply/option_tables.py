@@ -201,8 +201,6 @@ _DEFAULTS_META = _table(
         "how long a path is usable until it is expected; 0 = at once",
         rendered=False,
     ),
-    Option("forget-after", Integer(0, 3650, unit="days"), "0", "drop lost paths from expectation; 0 = never", rendered=False),
-    Option("notify", YesNo(), "yes", "send alerts", rendered=False),
 )
 
 _WWID_META = _table(
@@ -211,7 +209,6 @@ _WWID_META = _table(
     Option("nodes", _NODES, note="the nodes that should have the LUN, instead of those derived", rendered=False),
     Option("min-paths", Integer(1, 64, unit="paths"), note="as in defaults, for this LUN", rendered=False),
     Option("expected-paths", _EXPECTED, "auto", "as in defaults, for this LUN; auto = that", rendered=False),
-    Option("notify", YesNo(), note="as in defaults, for this LUN", rendered=False),
 )
 
 _STORAGE = _table(

@@ -265,8 +265,7 @@ async def get_apply(node: Node, _: Request) -> Response:
 
 
 async def post_apply(node: Node, _: Request) -> Response:
-    await node.host.apply_now()
-    return json_response({"apply": apply_json(node.picture.cell(node.birth.name, MULTIPATH_APPLY, "config"))})
+    return json_response({"apply": await node.host.apply_now()})
 
 
 async def get_dump(node: Node, _: Request) -> Response:

@@ -88,7 +88,7 @@ def default_hint(error: PathmeshError) -> str:
         return "somebody else changed it meanwhile: look with `pathmesh config show`, then repeat the command"
     if error.code == "conflict-open":
         return "see `pathmesh conflicts`, then settle it with `pathmesh resolve`"
-    if isinstance(error, ApiError) and error.status == 403:
+    if error.code == "forbidden":
         return "writing needs root or membership of the group pathmesh-admin"
     if isinstance(error, ApiError) and error.status == 500:
         return "this is a fault of the agent; its log says more: journalctl -u pathmesh"

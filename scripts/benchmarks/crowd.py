@@ -1,4 +1,4 @@
-"""Many members in one process: whole engines over real ZeroMQ transports that join as any node does, without hosts or databases of their own."""
+"""Many members in one process: whole engines over real ZeroMQ transports that join as any node does, with neither hosts nor databases."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -34,8 +34,8 @@ SETTLE_SECONDS = 180.0
 class Memory:
     """The log of a member that will never start again."""
 
-    async def commit_edits(self, batch: Iterable[SignedEdit]) -> None:
-        pass
+    async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
+        return time.monotonic_ns()
 
 
 @dataclass
@@ -44,7 +44,8 @@ class CrowdMember:
 
     runner: Runner
     transport: ZeroMQTransport
-    cells: list[Cell]
+    moved: asyncio.Event
+    cells: list[Cell] = field(default_factory=list)
 
     def change(self, index: int) -> None:
         """Let one map lose a path, or get it back."""
@@ -78,13 +79,11 @@ async def _crowd(pipe: Connection, token: Token, listens: list[str], pattern: st
         tasks = [group.create_task(member.runner.run()) for member in members]
         async with asyncio.timeout(SETTLE_SECONDS):
             for member in members:
-                while len(found := _maps(member, pattern)) < maps:
-                    await asyncio.sleep(0.1)
-                member.cells = found
-                member.runner.observe(found)
+                member.cells = await _maps(member, pattern, maps)
+                member.runner.observe(member.cells)
             for member in members:
-                while any(len(_maps(member, f"m{number}")) < maps for number in range(1, len(members) + 1)):
-                    await asyncio.sleep(0.1)
+                for number in range(1, len(members) + 1):
+                    await _maps(member, f"m{number}", maps)
         pipe.send("ready")
         done = asyncio.Event()
 
@@ -105,9 +104,16 @@ async def _crowd(pipe: Connection, token: Token, listens: list[str], pattern: st
         member.transport.close()
 
 
-def _maps(member: CrowdMember, node: str) -> list[Cell]:
-    stream = member.runner.engine.exchange.streams.get(node)
-    return [cell for cell in stream.cells() if cell.kind == MULTIPATH_MAP and cell.state == "healthy"] if stream is not None else []
+async def _maps(member: CrowdMember, node: str, least: int) -> list[Cell]:
+    """The healthy maps of a node, once the member knows so many."""
+    while True:
+        member.moved.clear()
+        stream = member.runner.engine.exchange.streams.get(node)
+        if stream is not None and len(stream.entries) >= least:
+            found = [cell for cell in stream.cells() if cell.kind == MULTIPATH_MAP and cell.state == "healthy"]
+            if len(found) >= least:
+                return found
+        await member.moved.wait()
 
 
 async def _join(token: Token, name: str, listen: str) -> CrowdMember:
@@ -137,5 +143,6 @@ async def _join(token: Token, name: str, listen: str) -> CrowdMember:
         runner.dispatch(event)
 
     transport = ZeroMQTransport(keys, listen, engine.allowed, received)
-    runner = Runner(engine, transport, Memory(), published=lambda _: None, alarmed=lambda alarm: print(alarm, file=sys.stderr))
-    return CrowdMember(runner, transport, [])
+    moved = asyncio.Event()
+    runner = Runner(engine, transport, Memory(), published=lambda _: moved.set(), alarmed=lambda alarm: print(alarm, file=sys.stderr))
+    return CrowdMember(runner, transport, moved)

@@ -3,7 +3,6 @@
 Each agent polls a simulated host of its own once a second; a path of every LUN fails in turn, so that every poll finds every map changed.
 """
 
-import os
 import sqlite3
 import time
 from bisect import bisect_left
@@ -31,7 +30,7 @@ Position = tuple[int, int]
 
 
 def measure(quick: bool) -> list[Row]:
-    """Spreading is from the node's own taking of a change to the last other's; a position that a newer one overtook counts when that came."""
+    """Spreading is from the node's own taking of a change to the last other's; a position that a newer one overtook counts as that one."""
     ticks = 20 if quick else 60
     with scratch() as directory, Limit(n=NODES, size=BYTES, durable="none") as limit:
         cluster = Cluster(directory, NODES, settings={"multipath": {"poll_interval_ms": POLL_MS}})
@@ -56,7 +55,8 @@ def measure(quick: bool) -> list[Row]:
             size = _changed_bytes(cluster)
     times, overtaken, delivered = _spreading(grown)
     say(f"health: {len(times)} changes, {size} bytes each, the hosts took {median(simulated.values()):.2f} CPU s/min")
-    note = f"{len(times)} changes of {size} bytes in {ticks * TICK_SECONDS:.0f} s; {overtaken} of {len(times) * (NODES - 1)} arrivals as a newer one"
+    arrivals = len(times) * (NODES - 1)
+    note = f"{len(times)} changes of {size} bytes in {ticks * TICK_SECONDS:.0f} s; {overtaken} of {arrivals} arrivals as a newer one"
     extra = tuple(cpu[name] - polling[name] for name in cpu)
     return [
         Row("health: 5 kB/s -> the last of 9 others", "ms", tuple(times), Target(Judged.RATIO, 8), tuple(raw)),
@@ -154,4 +154,4 @@ def _write_luns(node: Node, tick: int) -> None:
             ]
     written = node.luns.with_suffix(".new")
     written.write_text("\n".join(lines) + "\n")
-    os.replace(written, node.luns)
+    written.replace(node.luns)

@@ -70,13 +70,16 @@ def _when_moved(wire: Wire, etag: str) -> Reply:
 def _whole(wire: Wire) -> Reply:
     """The matrix once every node's every cell is in it."""
 
-    def complete() -> Reply | None:
-        reply = wire.ask("GET", "/v1/matrix")
-        rows = [row for row in json.loads(reply.body)["resources"] if row["kind"] == "multipath.map"]
-        cells = sum(cell["state"] == "healthy" for row in rows for cell in row["nodes"].values())
-        return reply if len(rows) == LUNS and cells == LUNS * NODES else None
+    replies: list[Reply] = []
 
-    return wait_for("the matrix is complete", complete, 120, every=1.0)
+    def complete() -> bool:
+        replies[:] = [wire.ask("GET", "/v1/matrix")]
+        rows = [row for row in json.loads(replies[0].body)["resources"] if row["kind"] == "multipath.map"]
+        cells = sum(cell["state"] == "healthy" for row in rows for cell in row["nodes"].values())
+        return len(rows) == LUNS and cells == LUNS * NODES
+
+    wait_for("the matrix is complete", complete, 120, every=1.0)
+    return replies[0]
 
 
 def _allow(node: Node) -> None:

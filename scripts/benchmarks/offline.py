@@ -1,5 +1,6 @@
 """SIGKILL of one agent of eight: how long until each of the others shows it offline."""
 
+import json
 import signal
 import threading
 import time
@@ -35,17 +36,16 @@ def _kill(victim: Node, others: list[Node]) -> float:
     def watch(node: Node, wire: Wire) -> None:
         while time.monotonic() < began + PATIENCE_SECONDS:
             reply = wire.ask("GET", f"/v1/nodes/{victim.name}")
-            if b'"state":"offline"' in reply.body:
+            if json.loads(reply.body)["state"] == "offline":
                 shown[node.name] = time.monotonic() - began
                 return
             time.sleep(LOOK_SECONDS)
 
     wires = [Wire(node.socket) for node in others]
-    began = time.monotonic()
     watchers = [threading.Thread(target=watch, args=pair) for pair in zip(others, wires, strict=True)]
+    began = time.monotonic()
     for watcher in watchers:
         watcher.start()
-    began = time.monotonic()
     victim.stop("agent", signal.SIGKILL)
     for watcher in watchers:
         watcher.join()

@@ -70,7 +70,7 @@ class Row:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The value below which `share` of them lie, as the limit counts it: the one at position `n * share` of the sorted ones, at most the last."""
+    """The value below which `share` of them lie, counted as the limit does: the one at position `n * share` of the sorted ones."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 

@@ -88,11 +88,12 @@ class MemoryLog:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def commit_edits(self, batch: Iterable[SignedEdit]) -> None:
+    async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
         await self.gate.wait()
         if self.broken:
             raise UnavailableError(self.broken, code="disk-full")
         self.edits += batch
+        return time.monotonic_ns()
 
 
 @dataclass

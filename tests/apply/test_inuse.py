@@ -27,12 +27,20 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def dmsetup(root: Path, script: str) -> str:
+    program = root / "dmsetup"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
 async def test_an_idle_map_and_an_absent_one(root: Path) -> None:
+    idle = dmsetup(root, "echo ' 0'")
     (root / "proc/self/mountinfo").write_text("29 1 8:2 / / rw shared:1 - ext4 /dev/sda2 rw\n")
     (root / "proc/swaps").write_text("Filename Type Size Used Priority\n/dev/sda3 partition 1 0 -2\n")
     (root / "etc/fstab").write_text("# /dev/mapper/pool /x\nUUID=other / ext4 defaults 0 1\nproc /proc proc\n")
-    assert await HostInUse(root).reason(W) == ""
-    assert await HostInUse(root).reason("369") == ""
+    assert await HostInUse(root, idle).reason(W) == ""
+    assert await HostInUse(root, None).reason("369") == ""
     assert await NothingInUse().reason(W) == ""
 
 
@@ -63,6 +71,18 @@ async def test_blanks_in_fstab(root: Path) -> None:
     (root / "dev" / "mapper" / "my pool").symlink_to("../dm-3")
     (root / "etc/fstab").write_text("/dev/mapper/my\\040pool /srv ext4\n")
     assert await HostInUse(root).reason(W) == "named in fstab for /srv"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("echo 2", "open 2 times"), ("exit 1", "dmsetup does not say whether it is open"), ("echo", "dmsetup does not say whether it is open")],
+)
+async def test_the_open_count(root: Path, script: str, reason: str) -> None:
+    assert await HostInUse(root, dmsetup(root, script)).reason(W) == reason
+
+
+async def test_what_cannot_be_told_counts_as_in_use(root: Path) -> None:
+    assert "cannot be told" in await HostInUse(root, None).reason(W)
 
 
 async def test_udev_is_told_of_path_devices_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

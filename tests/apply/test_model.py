@@ -40,9 +40,9 @@ def test_a_full_document():
     model = build(
         {
             "defaults": {"no-path-retry": "0", "path-selector": "queue-length", "min-paths": "4", "expected-paths": "8"}
-            | {"learn-window": "0", "forget-after": "30", "notify": "no", "comment": "SAN"},
+            | {"learn-window": "0", "comment": "SAN"},
             f"wwid/{A}": {"alias": "a", "detect-prio": "yes", "features": "1  queue_if_no_path", "comment": "pool\nA"}
-            | {"nodes": "n2,n1", "expected-paths": "none", "min-paths": "1", "notify": "yes"},
+            | {"nodes": "n2,n1", "expected-paths": "none", "min-paths": "1"},
             f"wwid/{B}": {"disable": "1"},
             "storage/san": {"type": "multipath", "wwids": f"{A},{B}"},
             "storage/data": {"type": "lvm", "base": f"san:{A}", "vgname": "vg", "nodes": "n1", "disable": "1"},
@@ -51,9 +51,9 @@ def test_a_full_document():
         {},
     )
     assert model.defaults == {"no_path_retry": "fail", "path_selector": "queue-length 0"}
-    assert model.settings == Settings(4, 8, 0, 30, False, "SAN")
+    assert model.settings == Settings(4, 8, 0, "SAN")
     assert model.luns == {
-        A: Lun(A, "a", True, {"features": "1 queue_if_no_path"}, frozenset({"n1", "n2"}), "none", 1, True, "pool\nA"),
+        A: Lun(A, "a", True, {"features": "1 queue_if_no_path"}, frozenset({"n1", "n2"}), "none", 1, "pool\nA"),
         B: Lun(B, enabled=False),
     }
     assert model.storages["san"] == Storage("san", "multipath", wwids=frozenset({A, B}), options={"wwids": f"{B},{A}"})

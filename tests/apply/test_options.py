@@ -34,7 +34,6 @@ EVERY_OPTION = [(scope, name) for scope, table in TABLES.items() for name in tab
         ("defaults", "ghost-delay", "0", "no"),
         ("defaults", "marginal-pathgroups", "yes", "on"),
         ("defaults", "learn-window", "0", "0"),
-        ("defaults", "notify", "1", "yes"),
         ("defaults", "enable-foreign", "^nvme$", "^nvme$"),
         ("wwid", "flush-on-last-del", "yes", "always"),
         ("wwid", "flush-on-last-del", "no", "unused"),

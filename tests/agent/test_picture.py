@@ -1,0 +1,146 @@
+"""The picture that a node answers from: rows from every node's cells, believed as far as their reporter can be."""
+
+from typing import Any
+
+import pytest
+
+from agent.writes import Expected
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, Cell
+from store.matrix import CellState, Reporter, RollUp
+
+A = "3624a9370e92ace0b12e941bf000cb4d5"
+B = "360014050000000100004000800000000"
+
+pytestmark = pytest.mark.anyio
+
+
+def cell(state: str = "healthy", wwid: str = A) -> Cell:
+    return Cell(MULTIPATH_MAP, wwid, state, () if state == "healthy" else ("path-lost",), {"alias": None})
+
+
+async def heard(cluster: Any, eventually: Any) -> None:
+    """Until everybody takes everybody's word."""
+
+    def fresh() -> bool:
+        for node in cluster.nodes.values():
+            node.tick()
+        return all(set(node.picture.reporters().values()) == {Reporter.FRESH} for node in cluster.nodes.values())
+
+    await eventually("everybody is heard", fresh)
+
+
+async def test_a_row_is_made_of_every_nodes_cell(memory_cluster: Any, eventually: Any) -> None:
+    cluster = memory_cluster("n1", "n2", "n3")
+    await heard(cluster, eventually)
+    for name, state in (("n1", "healthy"), ("n2", "degraded"), ("n3", "healthy")):
+        cluster[name].runner.observe([cell(state)])
+    for viewer in cluster.nodes.values():
+        await eventually("all cells are there", lambda viewer=viewer: len(viewer.picture.rows(MULTIPATH_MAP)[A].nodes) == 3)
+        row = viewer.picture.rows(MULTIPATH_MAP)[A]
+        assert {name: shown.state.value for name, shown in row.nodes.items()} == {"n1": "healthy", "n2": "degraded", "n3": "healthy"}
+        assert row.state is RollUp.DEGRADED
+
+
+async def test_only_what_moved_is_worked_out_again(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    node.runner.observe([cell(), cell(wwid=B)])
+    keys = node.picture.row_keys()
+    before = node.picture.encoded_rows(keys)
+    version = node.picture.version
+    node.runner.observe([cell("degraded"), cell(wwid=B)])
+    after = node.picture.encoded_rows(keys)
+    by_key = dict(zip(keys, zip(before, after, strict=True), strict=True))
+    assert by_key[MULTIPATH_MAP, B][0] is by_key[MULTIPATH_MAP, B][1]
+    assert by_key[MULTIPATH_MAP, A][0] != by_key[MULTIPATH_MAP, A][1]
+    assert node.picture.version > version
+    version = node.picture.version
+    node.runner.observe([cell("degraded"), cell(wwid=B)])
+    assert node.picture.version == version, "an equal snapshot moves nothing"
+
+
+async def test_rows_come_and_go(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    node.runner.observe([cell(), cell(wwid=B)])
+    assert [k for k in node.picture.row_keys() if k[0] == MULTIPATH_MAP] == [(MULTIPATH_MAP, B), (MULTIPATH_MAP, A)]
+    node.runner.observe([cell(wwid=B)])
+    assert list(node.picture.rows(MULTIPATH_MAP)) == [B]
+    await node.writer.change({f"wwid/{A}": {}}, Expected())
+    assert node.picture.rows(MULTIPATH_MAP)[A].nodes == {} and node.picture.rows(MULTIPATH_MAP)[A].state is RollUp.UNUSED
+    await node.writer.change({f"wwid/{A}": {"disable": "1"}}, Expected())
+    assert list(node.picture.rows(MULTIPATH_MAP)) == [B]
+    node.runner.observe([])
+    assert not node.picture.rows(MULTIPATH_MAP)
+
+
+async def test_the_roll_ups_time_moves_with_the_roll_up_alone(memory_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000, 2000))
+    monkeypatch.setattr("agent.picture.time.time", lambda: float(next(clock)))
+    node = memory_cluster("n1")["n1"]
+    node.runner.observe([cell()])
+    node.picture.rows(MULTIPATH_MAP)
+    first = node.picture.since(MULTIPATH_MAP, A)
+    node.runner.observe([Cell(MULTIPATH_MAP, A, "healthy", ("note",), {})])
+    node.picture.rows(MULTIPATH_MAP)
+    assert node.picture.since(MULTIPATH_MAP, A) == first
+    node.runner.observe([cell("degraded")])
+    node.picture.rows(MULTIPATH_MAP)
+    assert node.picture.since(MULTIPATH_MAP, A) > first
+
+
+async def test_a_node_that_is_lost_reads_unknown_and_keeps_its_last_word(memory_cluster: Any, eventually: Any) -> None:
+    cluster = memory_cluster("n1", "n2")
+    viewer = cluster["n1"]
+    cluster["n2"].runner.observe([cell()])
+    await heard(cluster, eventually)
+    await eventually("the cell is there", lambda: "n2" in viewer.picture.rows(MULTIPATH_MAP)[A].nodes)
+    assert viewer.picture.rows(MULTIPATH_MAP)[A].state is RollUp.HEALTHY
+    cluster.network.cut(viewer.key, cluster["n2"].key)
+
+    def gone() -> bool:
+        viewer.tick()
+        return viewer.picture.reporters()["n2"] is Reporter.OFFLINE
+
+    await eventually("n2 is offline", gone)
+    shown = viewer.picture.rows(MULTIPATH_MAP)[A].nodes["n2"]
+    assert shown.state is CellState.UNKNOWN and shown.reasons == ("reporter-offline",) and shown.cell.state == "healthy"
+    assert viewer.picture.age_seconds("n2") >= 0
+    cluster.network.heal_all()
+    await heard(cluster, eventually)
+    assert viewer.picture.rows(MULTIPATH_MAP)[A].state is RollUp.HEALTHY
+
+
+async def test_a_retired_member_is_in_no_row(memory_cluster: Any, eventually: Any) -> None:
+    cluster = memory_cluster("n1", "n2")
+    cluster["n2"].runner.observe([cell()])
+    await heard(cluster, eventually)
+    await eventually("the cell is there", lambda: "n2" in cluster["n1"].picture.rows(MULTIPATH_MAP)[A].nodes)
+    await cluster["n1"].members.retire("n2")
+    assert A not in cluster["n1"].picture.rows(MULTIPATH_MAP)
+    assert list(cluster["n1"].picture.reporters()) == ["n1"]
+    assert cluster["n1"].picture.config.members == {"n1"}
+
+
+async def test_a_node_that_was_never_heard_has_no_age(memory_cluster: Any) -> None:
+    cluster = memory_cluster("n1", "n2")
+    picture = cluster["n1"].picture
+    assert picture.age_seconds("n2") is None and picture.age_seconds("n1") == 0.0
+    assert picture.cell("n2", MULTIPATH_MAP, A) is None and picture.cells_of("n2", MULTIPATH_MAP) == {} and picture.node_facts("n2") == {}
+    assert picture.seq("n2", MULTIPATH_MAP, A) == 0
+
+
+async def test_expected_and_not_reported_is_pending_until_the_node_has_applied(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    await node.writer.change({f"wwid/{A}": {"nodes": "n1"}}, Expected())
+    assert node.picture.rows(MULTIPATH_MAP)[A].nodes["n1"].state is CellState.PENDING
+    applied = {"state": "in-sync", "applied": node.picture.config.apply_digest}
+    node.runner.observe([Cell(MULTIPATH_APPLY, "config", "healthy", (), applied)])
+    assert node.picture.rows(MULTIPATH_MAP)[A].nodes["n1"].state is CellState.MISSING
+    assert node.picture.rows(MULTIPATH_MAP)[A].state is RollUp.FAILED
+    assert node.picture.rows(MULTIPATH_APPLY)["config"].state is RollUp.HEALTHY
+
+
+async def test_facts_are_no_rows(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    node.runner.observe([Cell(NODE_FACTS, "node", "healthy", (), {"daemon": "running"})])
+    assert node.picture.node_facts("n1") == {"daemon": "running"}
+    assert all(kind != NODE_FACTS for kind, _ in node.picture.row_keys())
