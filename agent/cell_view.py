@@ -5,6 +5,7 @@ A cell's detail was written by another node, of another version or in bad faith:
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ _LAST_SECOND = 253_402_300_799
 _Value = TypeVar("_Value")
 
 
+@lru_cache(maxsize=4096)
 def iso(seconds: float) -> str:
     """Wall time as RFC 3339 text in UTC, to the second; what another node's clock says beyond all time is cut to what can be said."""
     told = min(max(seconds, 0), _LAST_SECOND) if isfinite(seconds) else 0
