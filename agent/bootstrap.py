@@ -1,10 +1,10 @@
 """Making a node: `init` starts a cluster, `join` enters one; without an agent, once per node, and undone as a whole if it fails."""
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agent.birth import Birth, encode_birth
@@ -17,26 +17,34 @@ from gossip.tokens import Token
 from store.clocks import ACTOR_BYTES
 from store.database import FILE_NAME, Database
 from store.edits import Edit, encode_body, seal
-from store.errors import UsageError
+from store.errors import PathmeshError, UsageError
 from store.members import MEMBER_PREFIX, Member, MemberState, Role, is_node_name, member_value
 from store.replica import CLUSTER_KEY, Replica
 
 JOIN_TIMEOUT_SECONDS = 15.0
+_JOINING = "joining"
+_UNANSWERED = frozenset({"join-timeout", "join-failed"})
+"""With these it is open whether the sponsor registered the node."""
 
 
 def init(settings: Settings, name: str, cluster: str) -> None:
     """Make keys, database and a new cluster with this node as its first admin; refuses if one exists."""
     check_names(name, cluster)
     _refuse_if_made(settings)
-    asyncio.run(_undoing(settings, lambda keys: _init(settings, keys, name, cluster)))
+    asyncio.run(_init(settings, name, cluster))
 
 
 def join(settings: Settings, token_text: str, name: str) -> None:
-    """Make keys, enter the cluster that the token names, and keep what its sponsor said."""
+    """Make keys, enter the cluster that the token names, and keep what its sponsor said.
+
+    If the sponsor's answer is lost, the node may be registered already: keys and actor are kept, and the next `join` goes on with them.
+    """
     check_names(name, "x")
     token = Token.parse(token_text, now=time.time())
-    _refuse_if_made(settings)
-    asyncio.run(_undoing(settings, lambda keys: _join(settings, keys, token, name)))
+    if not asyncio.run(_is_joining(settings)):
+        _refuse_if_made(settings)
+        NodeKeys.generate().save(settings.node.keys_dir)
+    asyncio.run(_join(settings, token, name))
 
 
 def check_names(name: str, cluster: str) -> None:
@@ -77,24 +85,30 @@ def _refuse_if_made(settings: Settings) -> None:
             )
 
 
-async def _undoing(settings: Settings, make: Callable[[NodeKeys], Awaitable[None]]) -> None:
-    """Make the node with fresh keys; if that fails, leave the directories as they were."""
-    keys = NodeKeys.generate()
-    keys.save(settings.node.keys_dir)
-    try:
-        await make(keys)
-    except BaseException:
-        _forget(settings.node.keys_dir, ("mesh.key", "join.key", "signing.key"))
+def _undo(settings: Settings, fault: BaseException) -> None:
+    """Leave the directories as they were."""
+    _forget(settings.node.keys_dir, ("mesh.key", "join.key", "signing.key"))
+    if getattr(fault, "code", "") != "already-running":  # else what is there is another process's, which was faster
         _forget(settings.node.state_dir, [f"{FILE_NAME}{suffix}" for suffix in ("", "-wal", "-shm")] + ["lock"])
-        raise
 
 
 def _forget(directory: Path, names: "list[str] | tuple[str, ...]") -> None:
     for name in names:
-        (directory / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (directory / name).unlink(missing_ok=True)
 
 
-async def _init(settings: Settings, keys: NodeKeys, name: str, cluster: str) -> None:
+async def _init(settings: Settings, name: str, cluster: str) -> None:
+    keys = NodeKeys.generate()
+    keys.save(settings.node.keys_dir)
+    try:
+        await _found(settings, keys, name, cluster)
+    except BaseException as fault:
+        _undo(settings, fault)
+        raise
+
+
+async def _found(settings: Settings, keys: NodeKeys, name: str, cluster: str) -> None:
     actor, cluster_id = secrets.token_bytes(ACTOR_BYTES), secrets.token_hex(16)
     member = Member(
         name,
@@ -126,9 +140,46 @@ async def _init(settings: Settings, keys: NodeKeys, name: str, cluster: str) -> 
         await database.close()
 
 
-async def _join(settings: Settings, keys: NodeKeys, token: Token, name: str) -> None:
-    actor = secrets.token_bytes(ACTOR_BYTES)
-    request = JoinRequest(
+async def _is_joining(settings: Settings) -> bool:
+    """Whether an earlier `join` of this node went without an answer."""
+    if not (settings.node.state_dir / FILE_NAME).exists():
+        return False
+    database = await Database.open(settings.node.state_dir)
+    try:
+        meta = (await database.load()).meta
+    finally:
+        await database.close()
+    return _JOINING in meta and "node" not in meta
+
+
+async def _join(settings: Settings, token: Token, name: str) -> None:
+    """Ask the sponsor. Undone if it is certain that nobody registered this node, now or in an earlier try."""
+    certain = True
+    try:
+        keys = NodeKeys.load(settings.node.keys_dir)
+        database = await Database.open(settings.node.state_dir)
+        try:
+            earlier = (await database.load()).meta.get(_JOINING)
+            actor = earlier or secrets.token_bytes(ACTOR_BYTES)
+            await database.put_meta({_JOINING: actor})
+            certain = False
+            try:
+                reply = await request_join(token, _request(settings, keys, token, name, actor), JOIN_TIMEOUT_SECONDS)
+            except PathmeshError as fault:
+                certain = earlier is None and fault.code not in _UNANSWERED
+                raise
+            birth = Birth(name, actor, reply.cluster, reply.cluster_name, _bootstrap(reply))
+            await database.put_meta({"node": encode_birth(birth)})
+        finally:
+            await database.close()
+    except BaseException as fault:
+        if certain:
+            _undo(settings, fault)
+        raise
+
+
+def _request(settings: Settings, keys: NodeKeys, token: Token, name: str, actor: bytes) -> JoinRequest:
+    return JoinRequest(
         version_min=VERSION_MIN,
         version_max=VERSION_MAX,
         token_id=token.id,
@@ -139,12 +190,6 @@ async def _join(settings: Settings, keys: NodeKeys, token: Token, name: str) -> 
         signing_key=keys.signing_public,
         endpoint=advertised(settings.gossip.listen, settings.gossip.advertise),
     )
-    database = await Database.open(settings.node.state_dir)
-    try:
-        reply = await request_join(token, request, JOIN_TIMEOUT_SECONDS)
-        await database.put_meta({"node": encode_birth(Birth(name, actor, reply.cluster, reply.cluster_name, _bootstrap(reply)))})
-    finally:
-        await database.close()
 
 
 def _bootstrap(reply: JoinReply) -> tuple[Member, ...]:

@@ -19,7 +19,7 @@ class ConfigView:
     def __init__(self, fold: Fold, members: Collection[str], inferred: Mapping[str, frozenset[str]]) -> None:
         self.members = frozenset(members)
         self.clock = dict(fold.clock)
-        self.conflicts = tuple(key for key in fold.conflicts if is_config_key(key) or key == OVERRIDES)
+        self.conflicts = tuple(fold.conflicts)
         self.document: dict[str, Options] = {}
         self.order: dict[str, tuple[int, bytes]] = {}
         self.acks: dict[str, tuple[str, Options]] = {}

@@ -47,8 +47,8 @@ from store.errors import PathmeshError, UnavailableError
 from store.health import HealthStream, decode_stream
 from store.replica import Replica
 
-SNAPSHOT_SLACK_MS = 120_000
-"""A poll of a daemon that answers nothing takes most of a minute until its time-outs have run out."""
+UNANSWERED_QUESTIONS = 12
+"""A poll asks a handful of questions, each twice: so many time-outs may pass before it is late."""
 
 log = structlog.get_logger("agent")
 
@@ -87,7 +87,7 @@ async def _main(settings: Settings) -> None:
                 await asyncio.wait([serving], timeout=3)
                 serving.cancel()
         except* PathmeshError as faults:
-            raise faults.exceptions[0] from None
+            raise _first(faults) from None
 
 
 @contextlib.asynccontextmanager
@@ -111,7 +111,7 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
             random.Random(secrets.randbits(64)),
             boottime_ms(),
             pull_ms=settings.gossip.pull_interval_ms,
-            snapshot_within_ms=2 * settings.multipath.poll_interval_ms + SNAPSHOT_SLACK_MS,
+            snapshot_within_ms=2 * settings.multipath.poll_interval_ms + UNANSWERED_QUESTIONS * settings.multipath.query_timeout_ms,
         )
         picture, alarms = Picture(engine), Alarms()
         if settings.web.listen is not None:
@@ -155,6 +155,15 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         node = Node(settings, birth, runner, picture, writer, host, members, alarms, counters)
         server = make_server(make_app(node))
         yield node, server, local_socket, keeper
+
+
+def _first(faults: BaseExceptionGroup[PathmeshError]) -> PathmeshError:
+    """One of the errors of a group, which may hold further groups."""
+    found: BaseException = faults
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, PathmeshError)
+    return found
 
 
 def _replica(birth: Birth, log_: tuple[bytes, ...], settings: Settings) -> Replica:

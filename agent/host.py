@@ -27,7 +27,7 @@ from apply.expected import Acceptance
 from apply.hostpaths import HostPaths
 from apply.inuse import HostInUse
 from apply.multipathd import MultipathdClient
-from apply.outcome import ApplyOutcome, ApplyState, apply_cell
+from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell, carry_on
 from apply.plan import Desired
 from apply.reconcile import Reconciler
 from apply.render import Rendered, allow_list, render
@@ -36,7 +36,7 @@ from apply.udev import NoUdev, Udev
 from gossip.engine import Engine
 from gossip.events import Publish
 from gossip.runner import Runner
-from store.cells import MULTIPATH_MAP
+from store.cells import MULTIPATH_MAP, Cell
 from store.clocks import Dot, Vector, dominates
 from store.document import OVERRIDES, WWID_PREFIX, is_config_key
 from store.errors import PathmeshError, UsageError
@@ -46,6 +46,7 @@ from store.records import Records
 CHECK_SECONDS = 60.0
 """How often a host that is in sync is read back, so that a change by hand is seen."""
 QUIET_SECONDS = 0.15
+NOT_COLLECTED = "not-collected"
 _APPLIED = "applied"
 _CLOCK = "clock"
 _USABLE = frozenset({"active", "standby", "marginal"})
@@ -79,6 +80,7 @@ class Host:
         )
         self._collector = HealthCollector(client, records, self._context, devices=devices)
         self._outcome: ApplyOutcome | None = None
+        self._cells: list[Cell] = []
         self._backoff = Backoff()
         self._allowed_since: dict[str, float] = {}
         self._polled = asyncio.Event()
@@ -164,18 +166,22 @@ class Host:
         while True:
             self._poll_now.clear()
             before = self._collector.facts.state
-            try:
-                cells = await self._collector.poll()
-            except PathmeshError as fault:
-                log.error("health not collected", code=fault.code, why=fault.message)
-            else:
-                assert self._runner is not None
-                self._runner.observe(cells)
+            await self._poll()
             if self._collector.facts.state != before:
                 self._apply_now.set()
             self._polled.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poll_now.wait(), interval)
+
+    async def _poll(self) -> None:
+        """Observe the host once. What keeps this node from looking is no reason to show what it saw before."""
+        assert self._runner is not None
+        try:
+            self._cells = await self._collector.poll()
+        except Exception as fault:  # the host's files and answers are not in our hands; the loop must go on whatever they hold
+            log.error("health not collected", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
+            self._cells = [_not_collected(cell) for cell in self._cells]
+        self._runner.observe(self._cells)
 
     def _context(self) -> Context:
         config = self._picture.config
@@ -254,24 +260,33 @@ class Host:
         config = self._picture.config
         force, self._force = self._force, False
         waiting, self._applied = (self._applied, None) if force else (None, self._applied)
-        desired = await self._desired(config)
-        self._backoff = self._backoff.wanted(desired.digest)
+        digest = config.apply_digest
+        self._backoff = self._backoff.wanted(digest)
         try:
-            outcome = await self._reconciler.converge(desired, force=force)
+            outcome = await self._reconciler.converge(await self._desired(config), force=force)
             if outcome.state is ApplyState.IN_SYNC:
                 await self._records.change(_APPLIED, {_CLOCK: msgspec.msgpack.encode(config.clock)})
-        except PathmeshError as fault:
-            log.error("apply failed", code=fault.code, why=fault.message)
-            self._backoff = self._backoff.failed(desired.digest)
-            outcome = self._outcome or ApplyOutcome(ApplyState.FAILED, desired.digest)
+        except Exception as fault:  # as in `_poll`: the last good state of the host stays, and the next try comes
+            log.error("apply failed", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
+            outcome = self._failed(digest, fault)
         self._tell(outcome)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         if outcome.state in (ApplyState.IN_SYNC, ApplyState.NOT_APPLICABLE):
-            self._backoff = self._backoff.succeeded(desired.digest)
+            self._backoff = self._backoff.succeeded(digest)
             return CHECK_SECONDS
-        self._backoff = self._backoff.failed(desired.digest)
+        self._backoff = self._backoff.failed(digest)
         return self._backoff.seconds
+
+    def _failed(self, digest: str, fault: Exception) -> ApplyOutcome:
+        code, message, hint = (
+            (fault.code, fault.message, fault.hint)
+            if isinstance(fault, PathmeshError)
+            else ("internal", f"a fault of pathmesh: {type(fault).__name__}", "the agent's log has the details")
+        )
+        before = self._outcome or ApplyOutcome(ApplyState.FAILED, digest)
+        errors = carry_on([ApplyError(code, message, hint)], before.errors, time.time(), counted=True)
+        return msgspec.structs.replace(before, state=ApplyState.FAILED, desired=digest, errors=errors, changed=False)
 
     def _tell(self, outcome: ApplyOutcome) -> None:
         before = self._outcome
@@ -308,6 +323,14 @@ class Host:
         stored = (await self._records.load(_APPLIED)).get(_CLOCK)
         known: Vector = msgspec.msgpack.decode(stored, type=dict[bytes, int]) if stored else {}
         return dominates(config.clock, known)
+
+
+def _not_collected(cell: Cell) -> Cell:
+    """What is left of a cell when this node cannot look: nobody knows, and what it said last stands beside it."""
+    if cell.kind != MULTIPATH_MAP or cell.reasons == (NOT_COLLECTED,):
+        return cell
+    last = {"state": cell.state, "reasons": list(cell.reasons)}
+    return msgspec.structs.replace(cell, state="unknown", reasons=(NOT_COLLECTED,), detail=cell.detail | {"last": last})
 
 
 def _kept(config: ConfigView) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Members as users manage them: tokens, the join socket's answers, retirement."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -28,6 +29,7 @@ class Members:
         self._picture = picture
         self._tokens = tokens
         self._birth = birth
+        self._sponsoring = asyncio.Lock()
         self.join_endpoint = ""
         self.join_key = ""
 
@@ -95,6 +97,11 @@ class Members:
         if not is_node_name(request.name):
             raise UsageError(f"{request.name!r} is no node name", code="bad-name")
         self._require_admin("let nodes in")
+        async with self._sponsoring:
+            return await self._sponsor(request)
+
+    async def _sponsor(self, request: JoinRequest) -> JoinReply:
+        """One joiner at a time: between the look at the name and the edit that takes it, nobody else may."""
         record = await self._tokens.check(request.token_id, request.secret, request.actor, time.time())
         registry = self._engine.replica.registry
         held = registry.by_name.get(request.name)

@@ -6,7 +6,7 @@ the state that was checked; what other nodes write meanwhile is concurrent, and 
 
 import asyncio
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from store.limits import limit
 from store.section_config import text_digest, write
 
 Changes = Mapping[str, Options | None]
+Change = Callable[[Mapping[str, Options]], Changes]
+"""Makes the changes from the document as it is at the moment of the write."""
 
 
 class Refused(UsageError):
@@ -113,13 +115,14 @@ class Writer:
         self._picture = picture
         self._lock = asyncio.Lock()
 
-    async def change(self, changes: Changes, expected: Expected, *, reason: str = "", dry_run: bool = False) -> Written:
-        """Make one edit of configuration keys.
+    async def change(self, change: Changes | Change, expected: Expected, *, reason: str = "", dry_run: bool = False) -> Written:
+        """Make one edit of configuration keys: of these, or of what `change` makes of the document whose digests were just checked.
 
         Raises StaleDigest, ConflictOpen, Refused, or the engine's refusal; then nothing has changed.
         """
         async with self._lock:
             self._check_digests(expected)
+            changes = change(self._picture.config.document) if callable(change) else change
             return await self._write(changes, reason=reason, dry_run=dry_run)
 
     async def replace(self, document: Mapping[str, Options], expected: Expected, *, reason: str = "", dry_run: bool = False) -> Written:
@@ -150,12 +153,17 @@ class Writer:
                 if not 1 <= take <= len(dots):
                     raise UsageError(f"take: {take} is not between 1 and {len(dots)}", code="bad-take")
                 value = siblings[dots[take - 1]].value
+            elif not _is_document_key(key):
+                raise UsageError(f"{key}: take one of its values", code="bad-take", hint=f"pathmesh resolve {key} --take N")
             covers = {key: tuple(_dot(dot) for dot in dots)}
             return await self._write({key: value}, reason=reason, dry_run=dry_run, covers=covers)
 
     async def record(self, changes: Changes, *, reason: str = "") -> Dot:
-        """Make one edit of keys that are in no document (members, acknowledgements)."""
+        """Make one edit of keys that are in no document (members, acknowledgements). Raises ConflictOpen, or the engine's refusal."""
         async with self._lock:
+            for key in changes:
+                if self._engine.replica.fold.in_conflict(key):
+                    raise ConflictOpen(key)
             return await self._runner.submit(changes, reason=reason)
 
     # -- inside the lock ----------------------------------------------------------------------------------------------
@@ -169,14 +177,14 @@ class Writer:
 
     async def _write(self, changes: Changes, *, reason: str, dry_run: bool, covers: Mapping[str, tuple[Dot, ...]] | None = None) -> Written:
         fold, before = self._engine.replica.fold, self._picture.config.document
-        values = canonical({key: value for key, value in changes.items() if value is not None})
-        changes = {key: values.get(key) for key in changes}
+        values = canonical({key: value for key, value in changes.items() if value is not None and _is_document_key(key)})
+        changes = {key: values.get(key) if _is_document_key(key) else value for key, value in changes.items()}
         if covers is None:
             for key in changes:
                 if fold.in_conflict(key):
                     raise ConflictOpen(key)
             changes = {key: value for key, value in changes.items() if before.get(key) != value}
-        after = {key: value for key, value in (dict(before) | dict(changes)).items() if value is not None}
+        after = {key: value for key, value in (dict(before) | dict(changes)).items() if value is not None and _is_document_key(key)}
         problems = check_edit(before, after)
         errors = [p for p in problems if p.severity is Severity.ERROR]
         if errors:
@@ -197,6 +205,11 @@ class Writer:
             diff,
             dry_run,
         )
+
+
+def _is_document_key(key: str) -> bool:
+    """Whether the key is part of a document; members, acknowledgements and the cluster's own keys are not."""
+    return is_config_key(key) or key == OVERRIDES
 
 
 def _check_size(text: str, document: Mapping[str, Options]) -> None:

@@ -1,6 +1,5 @@
 """Operations on the configuration: the document, its sections, edits, overrides, conflicts."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -14,11 +13,11 @@ from agent.api.routes import Access, Operation
 from agent.cell_view import iso
 from agent.config_view import ConfigView
 from agent.node import Node
-from agent.writes import Changes, Expected, problem_json
+from agent.writes import Change, Expected, problem_json
 from apply.options import canonical_name
 from apply.overrides import check as check_overrides
 from apply.wwid import check_wwid
-from store.document import DEFAULTS, OVERRIDES, STORAGE_PREFIX, WWID_PREFIX, Options, config_keys, is_config_key
+from store.document import DEFAULTS, OVERRIDES, STORAGE_PREFIX, WWID_PREFIX, Document, Options, config_keys, is_config_key
 from store.errors import UsageError
 from store.limits import limit
 from store.section_config import parse, to_document
@@ -125,18 +124,21 @@ async def put_config(node: Node, request: Request) -> Response:
 async def post_edits(node: Node, request: Request) -> Response:
     digest = digest_of(request)
     body = await body_as(request, EditBody)
-    document = node.picture.config.document
-    changes: dict[str, Options | None] = {}
-    for change in body.changes:
-        key = _config_key(change.key)
-        if key in changes:
-            raise UsageError(f"changes: {key} is named twice", code="malformed")
-        if change.remove:
-            _present(document, key)
-            changes[key] = None
-        else:
-            changes[key] = _patched(document.get(key), key, change.set, change.delete)
-    return await _change(node, request, changes, digest, body.reason)
+
+    def make(document: Document) -> dict[str, Options | None]:
+        changes: dict[str, Options | None] = {}
+        for change in body.changes:
+            key = _config_key(change.key)
+            if key in changes:
+                raise UsageError(f"changes: {key} is named twice", code="malformed")
+            if change.remove:
+                _present(document, key)
+                changes[key] = None
+            else:
+                changes[key] = _patched(document.get(key), key, change.set, change.delete)
+        return changes
+
+    return await _change(node, request, make, digest, body.reason)
 
 
 def _document(sections: list[SectionBody]) -> dict[str, dict[str, str]]:
@@ -180,8 +182,13 @@ async def get_defaults(node: Node, _: Request) -> Response:
 async def patch_defaults(node: Node, request: Request) -> Response:
     digest = digest_of(request)
     body = await body_as(request, PatchBody)
-    options = _patched(node.picture.config.document.get(DEFAULTS), DEFAULTS, body.set, body.delete)
-    return await _change(node, request, {DEFAULTS: options or None}, digest, body.reason)
+    return await _change(
+        node,
+        request,
+        lambda document: {DEFAULTS: _patched(document.get(DEFAULTS), DEFAULTS, body.set, body.delete) or None},
+        digest,
+        body.reason,
+    )
 
 
 async def get_wwids(node: Node, _: Request) -> Response:
@@ -199,8 +206,7 @@ async def post_wwid(node: Node, request: Request) -> Response:
     digest = digest_of(request)
     body = await body_as(request, LunBody)
     key = WWID_PREFIX + check_wwid(body.wwid)
-    _absent(node.picture.config.document, key)
-    return await _change(node, request, {key: _patched(None, key, body.options, [])}, digest, body.reason)
+    return await _change(node, request, lambda document: {key: _added(document, key, body.options)}, digest, body.reason)
 
 
 async def patch_wwid(node: Node, request: Request) -> Response:
@@ -228,8 +234,9 @@ async def post_storage(node: Node, request: Request) -> Response:
     digest = digest_of(request)
     body = await body_as(request, StorageBody)
     key = STORAGE_PREFIX + body.id
-    _absent(node.picture.config.document, key)
-    return await _change(node, request, {key: {"type": body.type} | _patched(None, key, body.options, [])}, digest, body.reason)
+    return await _change(
+        node, request, lambda document: {key: {"type": body.type} | _added(document, key, body.options)}, digest, body.reason
+    )
 
 
 async def patch_storage(node: Node, request: Request) -> Response:
@@ -243,18 +250,24 @@ async def delete_storage(node: Node, request: Request) -> Response:
 async def _patch(node: Node, request: Request, key: str) -> Response:
     digest = digest_of(request)
     body = await body_as(request, PatchBody)
-    _present(node.picture.config.document, key)
-    return await _change(node, request, {key: _patched(node.picture.config.document[key], key, body.set, body.delete)}, digest, body.reason)
+    return await _change(
+        node, request, lambda document: {key: _patched(_present(document, key), key, body.set, body.delete)}, digest, body.reason
+    )
 
 
 async def _delete(node: Node, request: Request, key: str) -> Response:
     digest = digest_of(request)
-    _present(node.picture.config.document, key)
-    return await _change(node, request, {key: None}, digest, request.query_params.get("reason", ""))
+
+    def removed(document: Document) -> dict[str, Options | None]:
+        _present(document, key)
+        return {key: None}
+
+    return await _change(node, request, removed, digest, request.query_params.get("reason", ""))
 
 
-async def _change(node: Node, request: Request, changes: Changes, digest: str, reason: str) -> Response:
-    written = await node.writer.change(changes, Expected(config=digest), reason=reason, dry_run=flag(request, "dry_run"))
+async def _change(node: Node, request: Request, change: Change, digest: str, reason: str) -> Response:
+    """The edit that `change` makes of the document that the digest is of."""
+    written = await node.writer.change(change, Expected(config=digest), reason=reason, dry_run=flag(request, "dry_run"))
     return json_response(written.json(), etag(written.digest))
 
 
@@ -279,14 +292,16 @@ def _config_key(key: str) -> str:
     return key
 
 
-def _present(document: Mapping[str, Options], key: str) -> None:
+def _present(document: Document, key: str) -> Options:
     if key not in document:
         raise UsageError(f"{key}: there is no such section", code="not-found")
+    return document[key]
 
 
-def _absent(document: Mapping[str, Options], key: str) -> None:
+def _added(document: Document, key: str, options: _Values) -> dict[str, str]:
     if key in document:
         raise UsageError(f"{key}: there is such a section already", code="exists", hint="change it with PATCH (`set`) instead")
+    return _texts(options)
 
 
 def _patched(options: Options | None, key: str, set_: _Values, delete: list[str]) -> dict[str, str]:

@@ -5,6 +5,8 @@ import importlib
 import json
 import os
 import platform
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +27,7 @@ def main() -> int:
     unknown = [name for name in chosen.names if name not in NAMES]
     if unknown:
         parser.error(f"no benchmark named {unknown[0]!r}: choose from {', '.join(NAMES)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended too
     rows: list[Row] = []
     failed = []
     for name in [n for n in NAMES if not chosen.names or n in chosen.names]:
@@ -32,7 +35,7 @@ def main() -> int:
         say(f"{name} …")
         try:
             rows += importlib.import_module(f"scripts.benchmarks.{name}").measure(chosen.quick)
-        except (AssertionError, OSError) as fault:
+        except (AssertionError, OSError, subprocess.SubprocessError) as fault:
             failed.append(name)
             say(f"{name} could not be measured: {fault}")
         else:
@@ -47,4 +50,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

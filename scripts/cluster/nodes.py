@@ -135,7 +135,7 @@ class Node:
         try:
             return self.client.ask(method, path, body, sent)
         except OSError:
-            self._client = None
+            self._hang_up()
             raise
 
     def get(self, path: str) -> Any:
@@ -151,10 +151,10 @@ class Node:
         self.host = self._start("host", arguments)
         wait_for(f"{self.name}'s simulated host", self.host_socket.exists)
 
-    def start_agent(self, env: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
-        """Start the agent and wait until it has the cluster's state."""
-        self._client = None
-        self.agent = self._start("agent", ["--config", self.directory / "pathmesh.toml", "agent"], env)
+    def start_agent(self, env: Mapping[str, str] | None = None, *, wait: bool = True, prefix: tuple[str, ...] = ()) -> None:
+        """Start the agent and wait until it has the cluster's state. `prefix` is a command that runs it."""
+        self._hang_up()
+        self.agent = self._start("agent", ["--config", self.directory / "pathmesh.toml", "agent"], env, prefix)
         if wait:
             self.wait_ready()
 
@@ -177,7 +177,7 @@ class Node:
         process = getattr(self, what)
         setattr(self, what, None)
         if what == "agent":
-            self._client = None
+            self._hang_up()
         if process is None:
             return None
         if process.poll() is None:
@@ -199,11 +199,17 @@ class Node:
             reader = connection.makefile("rb")
             return reader.read(int.from_bytes(reader.read(8), sys.byteorder)).rstrip(b"\0").decode()
 
-    def _start(self, what: str, arguments: "list[Any]", env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+    def _hang_up(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+    def _start(
+        self, what: str, arguments: "list[Any]", env: Mapping[str, str] | None = None, prefix: tuple[str, ...] = ()
+    ) -> "subprocess.Popen[bytes]":
+        command = [*prefix, str(PATHMESH), *map(str, arguments)]
         with (self.directory / f"{what}.log").open("ab") as log:
-            return subprocess.Popen(
-                [str(PATHMESH), *map(str, arguments)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}
-            )
+            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
 
 
 class Cluster:
