@@ -1,6 +1,5 @@
 """The application: the table of operations as routes, access checked in one place, the OpenAPI document made from the same table."""
 
-from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from agent import __version__
 from agent.api import cluster, config
@@ -44,20 +44,26 @@ def make_app(node: Node) -> Starlette:
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    routes = [Route(path, _endpoint(node, operations), methods=list(operations)) for path, operations in by_path.items()]
+    routes = [Route(path, _Endpoint(node, operations), methods=list(operations)) for path, operations in by_path.items()]
     return Starlette(routes=routes, exception_handlers={PathmeshError: pathmesh_error, HTTPException: http_error, Exception: unforeseen})
 
 
-def _endpoint(node: Node, operations: dict[str, Operation]) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        operation = operations["GET" if request.method == "HEAD" else request.method]
+class _Endpoint:
+    """One path's operations as an ASGI application: Starlette's own wrapping of functions costs a fifth of a small request."""
+
+    def __init__(self, node: Node, operations: dict[str, Operation]) -> None:
+        self._node = node
+        self._operations = operations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        operation = self._operations["GET" if request.method == "HEAD" else request.method]
         check_query(request, operation.query)
         if operation.access is Access.WRITE:
-            client = require_writer(request, node.settings.api.admin_group)
+            client = require_writer(request, self._node.settings.api.admin_group)
             _log.info("write", method=operation.method, path=request.url.path, uid=client.uid, pid=client.pid)
-        return await operation.handler(node, request)
-
-    return endpoint
+        response = await operation.handler(self._node, request)
+        await response(scope, receive, send)
 
 
 @cache

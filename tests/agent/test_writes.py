@@ -216,3 +216,32 @@ async def test_after_the_stop_nothing_is_taken(memory_cluster: Any) -> None:
     assert (await held).edit is not None, "the commit in flight is waited for"
     with pytest.raises(PathmeshError, match="stopping"):
         await node.writer.change({"defaults": {}}, Expected())
+
+
+async def test_a_conflict_of_acknowledgements_is_refused_and_resolved_like_any_other(memory_cluster: Any) -> None:
+    cluster = memory_cluster("n1", "n2")
+    await cluster.converged()
+    key = f"ack/n1/{A}"
+    cluster.network.cut(cluster["n1"].key, cluster["n2"].key)
+    await cluster["n1"].writer.record({key: {"paths": "one"}})
+    await cluster["n2"].writer.record({key: {"paths": "two"}})
+    cluster.network.heal_all()
+    await cluster.converged()
+    node = cluster["n2"]
+    assert node.picture.config.conflicts == (key,)
+    with pytest.raises(ConflictOpen):
+        await node.writer.record({key: {"paths": "three"}})
+    dots = [str(s.dot) for s in node.runner.engine.replica.fold.siblings(key)]
+    with pytest.raises(UsageError):
+        await node.writer.resolve(key, dots, take=None, value={"paths": "made up"}, reason="")
+    await node.writer.resolve(key, dots, take=1, value=None, reason="")
+    await cluster.converged()
+    assert all(cluster[name].picture.config.conflicts == () for name in ("n1", "n2"))
+
+
+async def test_a_change_is_made_from_the_document_as_it_is_then(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    first = asyncio.ensure_future(node.writer.change({KEY: {"alias": "a"}}, Expected()))
+    second = asyncio.ensure_future(node.writer.change(lambda document: {KEY: {**document[KEY], "comment": "b"}}, Expected()))
+    await asyncio.gather(first, second)
+    assert node.picture.config.document[KEY] == {"alias": "a", "comment": "b"}
