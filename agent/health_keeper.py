@@ -33,16 +33,23 @@ class HealthKeeper:
             self._wake.set()
 
     async def run(self) -> None:
-        """Write until cancelled. A failed write is logged and tried again with the next change."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            dirty, self._dirty = self._dirty, set()
-            streams = self._engine.exchange.streams
-            rows = {node: encode_stream(streams[node]) for node in dirty if node in streams}
-            try:
-                await self._database.save_streams(rows, dirty - streams.keys(), time.time())
-            except PathmeshError as fault:
-                self._dirty |= dirty
-                log.warning("health not written", why=fault.message)
-            await asyncio.sleep(EVERY_SECONDS)
+        """Write until cancelled, and what is left then. A failed write is logged and tried again with the next change."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._write()
+                await asyncio.sleep(EVERY_SECONDS)
+        finally:
+            if self._dirty:
+                await self._write()
+
+    async def _write(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        streams = self._engine.exchange.streams
+        rows = {node: encode_stream(streams[node]) for node in dirty if node in streams}
+        try:
+            await self._database.save_streams(rows, dirty - streams.keys(), time.time())
+        except PathmeshError as fault:
+            self._dirty |= dirty
+            log.warning("health not written", why=fault.message)

@@ -26,11 +26,11 @@ from apply.dropins import DropIns
 from apply.expected import Acceptance
 from apply.hostpaths import HostPaths
 from apply.inuse import HostInUse
-from apply.multipathd import MultipathdClient
-from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell, carry_on
+from apply.multipathd import MultipathdClient, MultipathdError
+from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell, awaiting, carry_on
 from apply.plan import Desired
 from apply.reconcile import Reconciler
-from apply.render import Rendered, allow_list, render
+from apply.render import allow_list, render
 from apply.sysfs import Sysfs
 from apply.udev import NoUdev, Udev
 from gossip.engine import Engine
@@ -95,7 +95,7 @@ class Host:
 
     def news(self, change: Publish) -> None:
         """Wake apply when the configuration moved, and a poll when somebody accepted paths."""
-        if any(is_config_key(key) or key == OVERRIDES for key in change.keys):
+        if change.settled or any(is_config_key(key) or key == OVERRIDES for key in change.keys):
             self._apply_now.set()
         if any(key.startswith((f"ack/{self._name}/", "storage/", "member/")) for key in change.keys):
             self._poll_now.set()
@@ -118,7 +118,8 @@ class Host:
 
     def render(self) -> dict[str, Any]:
         """What this node would write now, and the difference to what is there."""
-        rendered = self._rendered(self._picture.config)
+        config = self._picture.config
+        rendered = render(config.model, digest=config.apply_digest, tools_version=self._collector.facts.version)
         current = DropIns(self._paths.conf_dir, self._paths.kept_dir).current()
         return {
             "files": {name: file.content.decode() for name, file in sorted(rendered.files.items())},
@@ -165,9 +166,9 @@ class Host:
         interval = self._settings.poll_interval_ms / 1000
         while True:
             self._poll_now.clear()
-            before = self._collector.facts.state
+            before = (self._collector.facts.state, self._collector.facts.version)
             await self._poll()
-            if self._collector.facts.state != before:
+            if (self._collector.facts.state, self._collector.facts.version) != before:
                 self._apply_now.set()
             self._polled.set()
             with contextlib.suppress(TimeoutError):
@@ -245,7 +246,7 @@ class Host:
         await asyncio.sleep(quiet)
         config = self._picture.config
         if self._outcome is not None and self._outcome.desired != config.apply_digest:
-            self._outcome = msgspec.structs.replace(self._outcome, state=ApplyState.PENDING, desired=config.apply_digest)
+            self._outcome = awaiting(self._outcome, config.apply_digest, time.time())
             self._poll_now.set()
         await asyncio.sleep(whole - quiet)
 
@@ -297,18 +298,22 @@ class Host:
 
     async def _desired(self, config: ConfigView) -> Desired:
         model = config.model
+        version, fault = None, None
+        if not model.empty:
+            try:
+                version = await self._collector.tools_version()
+            except MultipathdError as error:
+                fault = error
         return Desired(
             digest=config.apply_digest,
-            rendered=self._rendered(config),
+            rendered=render(model, digest=config.apply_digest, tools_version=version),
             allow_list=allow_list(model),
             may_remove=await self._may_remove(config),
             kept=_kept(config),
             empty=model.empty,
             needed=any(self._name in expected.nodes for expected in config.expected.values()),
+            fault=fault,
         )
-
-    def _rendered(self, config: ConfigView) -> Rendered:
-        return render(config.model, digest=config.apply_digest, tools_version=self._collector.facts.version)
 
     async def _may_remove(self, config: ConfigView) -> bool:
         """Whether this node knows enough to take something away from its host.

@@ -5,23 +5,27 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from apply.journal import Journal, Remembered
+from apply.confsyntax import without_aliases
+from apply.journal import KNOWN_HASHES, Journal, Remembered
 from apply.live import Live
+from apply.managed import NAMES, hashes_of, is_managed, sha256
 from apply.outcome import ApplyError, ApplyOutcome, ApplyState, carry_on
-from apply.plan import Desired, Plan
+from apply.plan import Desired, Plan, names_to_free
 from apply.render import MAIN, RenderedFile
-from apply.verify import Findings
+from apply.verify import Findings, working_maps
+from apply.wwids_file import AllowList
 from store.errors import PathmeshError
 
 
 @dataclass
 class Attempt:
-    """One pass of `converge`: what is wanted, what was found, and what was done so far."""
+    """One pass of `converge`: what is wanted, what was found, and what was done so far. `saved` is what a roll-back puts back."""
 
     desired: Desired
     remembered: Remembered
     plan: Plan
     names: Mapping[str, str]
+    saved: Mapping[str, RenderedFile]
     force: bool
     journal: Journal | None = None
     before: Live | None = None
@@ -48,6 +52,42 @@ class Attempt:
     def must_tell(self) -> bool:
         """Whether the daemon has to read its files, for what this attempt writes or for what an interrupted one may have."""
         return self.plan.loads or self.remembered.journal is not None or bool(self.remembered.pruning)
+
+
+def neutral_main(attempt: Attempt, main: RenderedFile) -> bytes:
+    """The main file in which the LUNs whose names others take have none."""
+    live = attempt.before.names if attempt.before else {}
+    return without_aliases(main.content, names_to_free(attempt.names, live))
+
+
+def intent(attempt: Attempt, present: Mapping[str, bytes], allowed: AllowList) -> Journal:
+    """The journal to open, with all of an open one that still matters. `present` are our files as they are on the disk."""
+    old = attempt.remembered.journal
+    takes_lines = attempt.desired.empty and not allowed.active.isdisjoint(attempt.ready)
+    changes = attempt.plan.loads or takes_lines
+    heard = old is not None and old.told and old.desired == attempt.desired.digest and not changes
+    leaving = attempt.remembered.owned.keys() - attempt.desired.allow_list
+    worked = {**(working_maps(attempt.before) if attempt.before else {}), **(old.working if old else {})}
+    return Journal(
+        attempt.desired.digest,
+        {name: _known_hashes(attempt, name, present.get(name)) for name in NAMES},
+        told=heard or not (attempt.must_tell or takes_lines),
+        working={wwid: name for wwid, name in worked.items() if wwid not in leaving},
+        saved=hashes_of(attempt.saved),
+    )
+
+
+def _known_hashes(attempt: Attempt, name: str, present: bytes | None) -> tuple[str, ...]:
+    """The newest hashes of one file. The one that is on the disk now is among them, however many attempts ago it was written."""
+    known = [*attempt.remembered.known_hashes(name)]
+    if present is not None and is_managed(present, known):
+        known.append(sha256(present))
+    wanted = attempt.desired.rendered.files.get(name)
+    if wanted is not None:
+        known.append(sha256(wanted.content))
+        if name == MAIN:
+            known.append(sha256(neutral_main(attempt, wanted)))
+    return tuple(reversed([*dict.fromkeys(reversed(known))][:KNOWN_HASHES]))
 
 
 def told(error: PathmeshError) -> ApplyError:
@@ -94,4 +134,5 @@ def outcome_of(
         at,
         carry_on(list(errors), last.errors, now, counted=state is ApplyState.FAILED),
         carry_on(list(notes), last.notes, now, counted=False),
+        since=last.since if last.state is state and remembered.outcome else now,
     )

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from apply.expected import Acceptance, Baseline, accept, adopt, decode, encode
-from apply.facts import Asks, DaemonFacts, daemon_down, facts_cell, host_notes, read_facts
-from apply.health import Memory, View, derive
+from apply.facts import Asks, DaemonFacts, Version, daemon_down, facts_cell, host_notes, read_facts, read_version
+from apply.health import Derived, Memory, View, derive
 from apply.model import Model
 from apply.multipathd import MultipathdError
 from apply.outcome import ApplyOutcome, apply_cell
@@ -16,6 +16,7 @@ from apply.storages import ExpectedNodes
 from apply.sysfs import NoFacts, PathFacts
 from apply.topology import PATHS_COMMAND, SIZES_COMMAND, Seen, Topology, clean, parse, parse_paths, parse_sizes
 from store.cells import Cell
+from store.errors import PathmeshError
 from store.records import Records
 
 BASELINES = "baseline"
@@ -85,12 +86,15 @@ class HealthCollector:
         """What the last poll learned of the daemon."""
 
     async def poll(self) -> list[Cell]:
-        """The cells of this node now: its maps, its apply state, its facts. Never raises for what the daemon does or does not say."""
+        """The cells of this node now: its maps, its apply state, its facts.
+
+        Never raises for what the daemon does or does not say, nor because the learned paths cannot be read or kept: then nothing is
+        learned, and the facts say so.
+        """
         async with self._one_at_a_time:
             return await self._poll(self._context())
 
     async def _poll(self, context: Context) -> list[Cell]:
-        before = await self._known_baselines()
         topology, seen, sizes, failure = await self._ask()
         view = View(
             node=context.node,
@@ -101,19 +105,36 @@ class HealthCollector:
             topology=topology,
             failure=failure,
             seen=seen,
-            sizes=self._exact(topology, sizes),
+            sizes=sizes,
             facts=self._devices,
-            attached=self._devices.attached_wwids(),
             outcome=context.outcome,
             allowed_since=context.allowed_since,
             peer_sizes=context.peer_sizes,
             learning=context.learning,
         )
-        derived = derive(view, self._memory, _accepted(before, context.acceptances, view.wall))
-        await self._remember(before, dict(derived.baselines))
+        view = await asyncio.to_thread(self._looked_at, view)
+        derived, fault = await self._derived(view, context.acceptances)
         self._memory = derived.memory
-        cells = [*derived.cells, self._facts_cell(view, derived.truncated)]
+        cells = [*derived.cells, self._facts_cell(view, derived.truncated, fault)]
         return [*cells, apply_cell(context.outcome, view.wall)] if context.outcome else cells
+
+    async def tools_version(self) -> Version | None:
+        """The release of multipath-tools here, to render for: the one last read, or else asked for now; None if the daemon does not say.
+
+        Raises MultipathdError: then it is not known which configuration these tools take, and nothing may be written.
+        """
+        return self.facts.version or await read_version(self._client)
+
+    async def _derived(self, view: View, acceptances: Mapping[str, Acceptance]) -> tuple[Derived, str]:
+        """The cells, and why what was learned could not be kept, if so; it is tried again with the next poll."""
+        before: dict[str, Baseline] = {}
+        try:
+            before = await self._known_baselines()
+            derived = await asyncio.to_thread(derive, view, self._memory, _accepted(before, acceptances, view.wall))
+            await self._remember(before, dict(derived.baselines))
+        except PathmeshError as error:
+            return await asyncio.to_thread(derive, replace(view, learning=False), self._memory, before), error.message
+        return derived, ""
 
     async def adopt(self, known: Mapping[str, tuple[str, ...]]) -> None:
         """Take over the baselines that peers remember of this node, by WWID, after it lost its own."""
@@ -130,25 +151,27 @@ class HealthCollector:
             seen = parse_paths(await self._client.ask(PATHS_COMMAND))
             sizes = parse_sizes(await self._client.ask(SIZES_COMMAND))
         except MultipathdError as error:
-            self.facts = daemon_down(error)
+            self.facts = daemon_down(error, self.facts)
             return None, {}, {}, error.code
         if not topology.maps and not topology.complete:
-            self.facts = DaemonFacts("garbage", self.facts.pid, self.facts.doing, self.facts.version)
+            self.facts = replace(self.facts, state="garbage")
         return topology, seen, sizes, ""
 
-    def _exact(self, topology: Topology | None, rounded: Mapping[str, int]) -> dict[str, int]:
-        """Sizes from the kernel where it has the map, else as the daemon rounds them."""
-        sizes = dict(rounded)
-        for found in topology.maps if topology else ():
+    def _looked_at(self, view: View) -> View:
+        """The view with what the kernel knows: sizes where it has the map (the daemon rounds them), and the attached disks."""
+        sizes = dict(view.sizes)
+        for found in view.topology.maps if view.topology else ():
             exact = self._devices.map_size(found.sysfs, found.uuid)
             if exact is not None:
                 sizes[found.uuid] = exact
-        return sizes
+        return replace(view, sizes=sizes, attached=self._devices.attached_wwids())
 
-    def _facts_cell(self, view: View, truncated: int) -> Cell:
+    def _facts_cell(self, view: View, truncated: int, fault: str) -> Cell:
         notes = [*self._notes()] if self.facts.state != "running" else []
         if view.topology is not None and view.topology.issues:
             notes.append(f"multipathd's answer: {clean(view.topology.issues[0])}")
+        if fault:
+            notes.append(f"learned paths could not be kept: {fault}")
         if truncated:
             notes.append(f"{truncated} maps are not reported")
         visible = [_visible(found) for wwid, found in sorted(view.seen.items()) if not found.assembled and wwid not in view.model.luns]

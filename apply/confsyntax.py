@@ -11,20 +11,21 @@ Comments start with `#` or `!` outside quotes; inside quotes `""` is a quote. Th
 (libmultipath/parser.c), and never fails: a line that makes no sense is skipped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 _OPEN, _CLOSE = "\0{", "\0}"
 """Braces among words; a quoted brace is a word like any other."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Block:
     """One section: its keywords in order (the last occurrence wins) and its subsections in order."""
 
     name: str = ""
-    values: dict[str, str] = field(default_factory=dict)
-    blocks: list["Block"] = field(default_factory=list)
+    values: Mapping[str, str] = field(default_factory=dict)
+    blocks: Sequence["Block"] = ()
 
     def sections(self, name: str) -> Iterator["Block"]:
         """The subsections of that name."""
@@ -38,9 +39,17 @@ class Block:
         return result
 
 
+_Open = tuple[dict[str, str], list[Block]]
+"""The keywords and subsections of a section that is being read."""
+
+
+@lru_cache(maxsize=8)
 def parse(text: str) -> Block:
-    """The sections of one configuration text under a nameless root."""
-    root = Block()
+    """The sections of one configuration text under a nameless root.
+
+    The last few are remembered: a host is read back again and again, and what it says rarely changes.
+    """
+    root: _Open = ({}, [])
     stack = [root]
     for line in text.splitlines():
         words = list(_words(line))
@@ -50,12 +59,12 @@ def parse(text: str) -> Block:
             if len(stack) > 1:
                 stack.pop()
         elif words[-1] == _OPEN and len(words) == 2:
-            block = Block(words[0])
-            stack[-1].blocks.append(block)
-            stack.append(block)
+            inner: _Open = ({}, [])
+            stack[-1][1].append(Block(words[0], *inner))
+            stack.append(inner)
         else:
-            stack[-1].values[words[0]] = words[1] if len(words) > 1 else ""
-    return root
+            stack[-1][0][words[0]] = words[1] if len(words) > 1 else ""
+    return Block("", *root)
 
 
 def multipaths(root: Block) -> dict[str, dict[str, str]]:

@@ -1,8 +1,8 @@
 """The two configuration files of ours in multipath's conf.d: installed whole or not at all, and never over somebody else's.
 
 multipathd reads every name that ends in `.conf`, hidden ones too, so the temporary name ends in `.tmp`. A file is ours only if it carries
-our marker and its bytes are what we last wrote; one that was edited since belongs to the editor. The last verified copies are kept in
-the state directory, for going back.
+our marker and its bytes are what we last wrote; one that was edited since belongs to the editor. Copies of the last verified ones are
+kept in the state directory, for going back.
 """
 
 import contextlib
@@ -43,10 +43,14 @@ class DropIns:
 
     def current(self) -> dict[str, bytes]:
         """Name and bytes of those that are there."""
+        return {name: file.content for name, file in self.present().items()}
+
+    def present(self) -> dict[str, RenderedFile]:
+        """Those that are there."""
         return _read_all(self.conf_dir)
 
-    def kept(self) -> dict[str, bytes]:
-        """The last verified copies."""
+    def kept(self) -> dict[str, RenderedFile]:
+        """The copies for going back, as far as they can be found: whether they are the right ones is for their hashes to say."""
         return _read_all(self.kept_dir)
 
     def install(self, name: str, wanted: RenderedFile, reach: Reach) -> None:
@@ -72,21 +76,18 @@ class DropIns:
             raise WriteFailed(self.conf_dir / name, error) from error
 
     def keep(self, files: Mapping[str, RenderedFile]) -> None:
-        """Make `files` the verified copies, and only them. Raises WriteFailed."""
+        """Make `files` the copies for going back, and only them; durable before return. Raises WriteFailed."""
         _replace_all(self.kept_dir, files, 0o700)
 
-    def restore(self) -> None:
-        """Put the verified copies back and remove what has none. Raises WriteFailed."""
-        _replace_all(self.conf_dir, {name: RenderedFile(content, self._kept_mode(name)) for name, content in self.kept().items()}, 0o755)
+    def restore(self, files: Mapping[str, RenderedFile]) -> None:
+        """Put `files` in place, and only them; durable before return. Raises WriteFailed."""
+        _replace_all(self.conf_dir, files, 0o755)
 
     def clear_temporaries(self) -> None:
         """Remove what an interrupted installation left."""
         for name in NAMES:
             with contextlib.suppress(OSError):
                 (self.conf_dir / (name + TEMPORARY_SUFFIX)).unlink(missing_ok=True)
-
-    def _kept_mode(self, name: str) -> int:
-        return (self.kept_dir / name).stat().st_mode & 0o777
 
 
 def _replace_all(directory: Path, files: Mapping[str, RenderedFile], mode: int) -> None:
@@ -116,11 +117,12 @@ def _write_temporary(path: Path, wanted: RenderedFile) -> Path:
     return temporary
 
 
-def _read_all(directory: Path) -> dict[str, bytes]:
+def _read_all(directory: Path) -> dict[str, RenderedFile]:
     files = {}
     for name in NAMES:
         try:
-            files[name] = (directory / name).read_bytes()
+            with (directory / name).open("rb") as file:
+                files[name] = RenderedFile(file.read(), os.fstat(file.fileno()).st_mode & 0o777)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

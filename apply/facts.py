@@ -25,7 +25,10 @@ class Asks(Protocol):
 
 @dataclass(frozen=True)
 class DaemonFacts:
-    """The daemon: `state` is running, down, not-installed, timeout, garbage or unknown; `doing` its own word (`idle`, `configure`)."""
+    """The daemon: `state` is running, down, not-installed, timeout, garbage or unknown; `doing` its own word (`idle`, `configure`).
+
+    `pid` and `version` are what it said last: a question that fails does not change the tools. They go with the package.
+    """
 
     state: str
     pid: int = 0
@@ -36,24 +39,29 @@ class DaemonFacts:
 _STATES: dict[type[MultipathdError], str] = {NotInstalled: "not-installed", DaemonTimeout: "timeout", DaemonGarbage: "garbage"}
 
 
-def daemon_down(error: MultipathdError) -> DaemonFacts:
-    """The facts when it cannot be asked."""
-    if error.code == "daemon-down":
-        return DaemonFacts("down")
-    return DaemonFacts(_STATES.get(type(error), "unknown"))
+def daemon_down(error: MultipathdError, known: DaemonFacts | None = None) -> DaemonFacts:
+    """The facts when it cannot be asked; `known` are those before."""
+    state = "down" if error.code == "daemon-down" else _STATES.get(type(error), "unknown")
+    if known is None or isinstance(error, NotInstalled):
+        return DaemonFacts(state)
+    return DaemonFacts(state, known.pid, version=known.version)
 
 
 async def read_facts(client: Asks, known: DaemonFacts | None = None) -> DaemonFacts:
-    """Ask the daemon who it is; its version is asked for only when its pid changed. Never raises."""
+    """Ask the daemon who it is; its version is asked for only when its pid changed. Never raises.
+
+    The version of a new process is unknown until it says so: the tools may have been upgraded.
+    """
     try:
         found = _PID.search(await client.ask("show daemon"))
         if found is None:
-            return DaemonFacts("garbage")
+            raise DaemonGarbage("multipathd's answer to `show daemon` has no pid")
         pid, doing = int(found[1]), found[2].strip()
-        version = known.version if known is not None and known.pid == pid and known.version else await read_version(client)
+        if known is None or known.pid != pid:
+            known = DaemonFacts("running", pid)
+        return DaemonFacts("running", pid, doing, known.version or await read_version(client))
     except MultipathdError as error:
-        return daemon_down(error)
-    return DaemonFacts("running", pid, doing, version)
+        return daemon_down(error, known)
 
 
 async def read_version(client: Asks) -> Version | None:

@@ -22,7 +22,7 @@ from apply.topology import Seen, Topology, clean
 from store.cells import MULTIPATH_MAP, Cell
 
 PENDING_SECONDS = 60.0
-"""How long a LUN may take from entering the allow-list to having a map."""
+"""How long a LUN may take from entering the allow-list, or from the beginning of an apply, to having a map."""
 MAX_MAPS = 4096
 MAX_PATHS_LISTED = 32
 """Paths listed one by one in a cell; all of them are counted."""
@@ -254,10 +254,22 @@ def _absent(view: View, topology: Topology, wwid: str, baseline: Baseline, befor
         "path_list": [],
         "baseline": list(baseline.identities),
     }
-    young = view.wall - view.allowed_since.get(wwid, float("-inf")) < PENDING_SECONDS
-    if young or (view.outcome is not None and view.outcome.state is ApplyState.PENDING):
+    missed = before is not None and before.state == "missing"
+    if _recent(view, view.allowed_since.get(wwid, float("-inf"))) or (_applying(view) and not missed):
         return Cell(MULTIPATH_MAP, wwid, "pending", ("apply-in-progress",), detail, {}, view.wall)
     return Cell(MULTIPATH_MAP, wwid, "missing", (_missing_reason(view, wwid),), detail, {}, view.wall)
+
+
+def _recent(view: View, moment: float) -> bool:
+    return 0 <= view.wall - moment < PENDING_SECONDS
+
+
+def _applying(view: View) -> bool:
+    """Whether an apply is under way that may bring the map: one that is held back, or lasts, hides nothing."""
+    outcome = view.outcome
+    if outcome is None or outcome.state is not ApplyState.PENDING or not _recent(view, outcome.since):
+        return False
+    return all(note.code != "prune-deferred" for note in outcome.notes)
 
 
 def _missing_reason(view: View, wwid: str) -> str:

@@ -41,6 +41,11 @@ class HostInUse:
         self._dmsetup = dmsetup
 
     async def reason(self, wwid: str) -> str:
+        found = await asyncio.to_thread(self._seen, wwid)
+        return await self._open_count(wwid) if found is None else found
+
+    def _seen(self, wwid: str) -> str | None:
+        """What files tell; empty if there is no such map, None if they name no user of it."""
         device = self._sysfs.find_map(wwid)
         if device is None:
             return ""
@@ -48,7 +53,7 @@ class HostInUse:
         if holders:
             return f"held by {', '.join(_title(self._sysfs.root / 'block' / name) for name in holders[:4])}"
         number = _read(device / "dev")
-        return self._mounted(number, device.name) or await self._open_count(wwid)
+        return self._mounted(number, device.name) or None
 
     def _mounted(self, number: str, name: str) -> str:
         for line in _read(self._root / "proc" / "self" / "mountinfo").splitlines():
@@ -79,10 +84,13 @@ class HostInUse:
         """
         if self._dmsetup is None:
             return "whether it is open cannot be told without dmsetup"
-        process = await asyncio.create_subprocess_exec(
-            self._dmsetup, "info", "-c", "--noheadings", "-o", "open", "-u", f"mpath-{wwid}",
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._dmsetup, "info", "-c", "--noheadings", "-o", "open", "-u", f"mpath-{wwid}",
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        except OSError as error:
+            return f"dmsetup cannot be run: {error.strerror}"
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 output, _ = await process.communicate()

@@ -1,7 +1,8 @@
 """What this node remembers of its own hand on the host: the open intent, the last outcome, and whose allow-list lines are ours.
 
 Rows of ownership are written before the lines they stand for. A row without confirmation, found after a crash, is ours only if our very
-append is all that distinguishes the file from what it was before; anything else is somebody else's, for ever.
+append is all that distinguishes the file from what it was before; anything else is somebody else's, for ever. An append that broke off
+inside a line is ours too, for nobody else writes half a line of it: it is taken back.
 """
 
 import hashlib
@@ -33,8 +34,9 @@ class Appending(msgspec.Struct, frozen=True):
 class Journal(msgspec.Struct, frozen=True):
     """An open intent.
 
-    `hashes` are those by which each of our files is recognised meanwhile; `told`: multipathd was told to read them. `working` are the
-    maps (WWID to name) that worked before, which the new configuration has to leave working.
+    `hashes` are those by which each of our files is recognised meanwhile, and `saved` those of the kept copies that a roll-back puts back,
+    by name: what has none was not there. `told`: multipathd was told to read the files. `working` are the maps (WWID to name) that worked
+    before, which the new configuration has to leave working.
     """
 
     desired: str
@@ -42,6 +44,7 @@ class Journal(msgspec.Struct, frozen=True):
     appending: Appending | None = None
     told: bool = False
     working: Mapping[str, str] = {}
+    saved: Mapping[str, str] = {}
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -76,8 +79,8 @@ class Remembered:
 
     def known_hashes(self, name: str) -> tuple[str, ...]:
         """The hashes that make the file `name` ours, oldest first."""
-        committed = (self.committed.hashes[name],) if name in self.committed.hashes else ()
-        return (*committed, *(self.journal.hashes.get(name, ()) if self.journal else ()))
+        last_good = [hashes[name] for hashes in (self.committed.hashes, self.journal.saved if self.journal else {}) if name in hashes]
+        return (*dict.fromkeys(last_good), *(self.journal.hashes.get(name, ()) if self.journal else ()))
 
 
 Stored = TypeVar("Stored")
@@ -132,14 +135,30 @@ def settle(remembered: Remembered, content: bytes) -> tuple[dict[str, Owned], fr
     return confirmed, frozenset(open_rows.keys() - confirmed.keys())
 
 
-def _written(appending: Appending, content: bytes) -> frozenset[str]:
-    """The WWIDs that our append put there, if the file is its former self plus exactly that append.
+def torn(remembered: Remembered, content: bytes) -> int | None:
+    """The allow-list's size before our append, if that broke off inside a line; None if it did not.
 
-    A part of it proves nothing: anybody may have written one of the lines while we were dead.
+    Whole lines of it are no sign of us: the tools, or a person, may have written just these while we were dead.
     """
+    appending = remembered.journal.appending if remembered.journal else None
+    if appending is None or any(wwid not in remembered.owned or remembered.owned[wwid].confirmed for wwid in appending.wwids):
+        return None
+    added = _added(appending, content)
+    if not added or added.endswith(b"\n") or not appending.payload.startswith(added):
+        return None
+    rest = appending.payload[len(added) :]
+    return appending.size if rest and not rest.startswith(b"\n") else None
+
+
+def _written(appending: Appending, content: bytes) -> frozenset[str]:
+    """The WWIDs that our append put there, if the file is its former self plus exactly that append."""
+    return frozenset(appending.wwids) if _added(appending, content) == appending.payload else frozenset()
+
+
+def _added(appending: Appending, content: bytes) -> bytes | None:
+    """What follows the file's former self; None if that is not there any more."""
     before, added = content[: appending.size], content[appending.size :]
-    ours = hashlib.sha256(before).hexdigest() == appending.sha256 and added == appending.payload
-    return frozenset(appending.wwids) if ours else frozenset()
+    return added if hashlib.sha256(before).hexdigest() == appending.sha256 else None
 
 
 def _encode(value: object) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from apply.confsyntax import Block
 from apply.topology import Map, Seen, Topology
@@ -16,12 +17,12 @@ class Live:
     topology: Topology
     seen: Mapping[str, Seen]
 
-    @property
+    @cached_property
     def maps(self) -> dict[str, Map]:
         """The maps by WWID."""
         return {found.uuid: found for found in self.topology.maps}
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str]:
         """The maps' names by WWID."""
         return {found.uuid: found.name for found in self.topology.maps}

@@ -1,9 +1,9 @@
 """By what a file of ours is recognised. Pure."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from apply.render import MAIN, OVERRIDES, is_ours
+from apply.render import MAIN, OVERRIDES, RenderedFile, is_ours
 
 NAMES = (MAIN, OVERRIDES)
 """All files that we write into multipath's conf.d."""
@@ -12,6 +12,11 @@ NAMES = (MAIN, OVERRIDES)
 def sha256(content: bytes) -> str:
     """The hash by which we recognise what we wrote, in hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+def hashes_of(files: Mapping[str, RenderedFile]) -> dict[str, str]:
+    """The hash of each file, by name."""
+    return {name: sha256(file.content) for name, file in files.items()}
 
 
 def is_managed(content: bytes, known: Collection[str]) -> bool:

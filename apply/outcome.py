@@ -36,7 +36,8 @@ class ApplyOutcome(msgspec.Struct, frozen=True):
     """The result of one reconcile.
 
     `desired` and `applied` are digests, `applied` that of the last verified state; `at` is when it was verified (unix seconds, 0 = never).
-    `notes` are worth knowing and are no faults. `added` and `removed` are the allow-list lines that this reconcile changed.
+    `notes` are worth knowing and are no faults. `added` and `removed` are the allow-list lines that this reconcile changed. `since` is when
+    this state began (unix seconds), whatever was wanted meanwhile.
     """
 
     state: ApplyState
@@ -48,6 +49,13 @@ class ApplyOutcome(msgspec.Struct, frozen=True):
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: bool = False
+    since: float = 0.0
+
+
+def awaiting(outcome: ApplyOutcome, desired: str, now: float) -> ApplyOutcome:
+    """The outcome once something newer is to be applied: pending, since now (unix seconds) or since it has been."""
+    since = outcome.since if outcome.state is ApplyState.PENDING else now
+    return msgspec.structs.replace(outcome, state=ApplyState.PENDING, desired=desired, since=since)
 
 
 def carry_on(found: Sequence[ApplyError], before: Iterable[ApplyError], now: float, *, counted: bool) -> tuple[ApplyError, ...]:

@@ -4,6 +4,7 @@ Ours is a line that we appended and that was absent before. A line that was ther
 configured later. Without rows nothing is ours: that is the safe side.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ import msgspec
 from apply.backoff import LONGEST_SECONDS
 from apply.dropins import Reach
 from apply.inuse import InUse
-from apply.journal import Appending, Journal, Ledger, Owned, Remembered, settle
+from apply.journal import Appending, Journal, Ledger, Owned, Remembered, settle, torn
 from apply.outcome import ApplyError
 from apply.plan import Plan
-from apply.wwids import WwidsChanged, WwidsError, append, disable, read
+from apply.wwids import WwidsChanged, WwidsError, append, cut, disable, read
 
 RETRY_SECONDS = 2 * LONGEST_SECONDS
 """How long a line that multipathd wrote back is left alone: each try costs a `reconfigure`."""
@@ -42,9 +43,18 @@ class Ownership:
         self._reach = reach
 
     async def settled(self) -> Remembered:
-        """All records, after deciding about rows that an interrupted append left unconfirmed. Raises WwidsError."""
+        """All records, after deciding about rows that an interrupted append left unconfirmed. Raises WwidsError.
+
+        An append that broke off inside a line is taken back first; what is missing is then added anew, as a whole.
+        """
         remembered = await self._ledger.load()
-        confirmed, forgotten = settle(remembered, read(self._path).content)
+        allowed = read(self._path)
+        size = torn(remembered, allowed.content)
+        if size is not None:
+            with contextlib.suppress(WwidsChanged):
+                await cut(self._path, allowed, size)
+            allowed = read(self._path)
+        confirmed, forgotten = settle(remembered, allowed.content)
         if not confirmed and not forgotten:
             return remembered
         await self._ledger.own(confirmed, forgotten)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from apply.confsyntax import multipaths, parse
 from apply.journal import Remembered
-from apply.managed import NAMES, is_managed
+from apply.managed import NAMES, is_managed, sha256
 from apply.render import MAIN, Rendered, RenderedFile, body
 from apply.wwids_file import AllowList
+from store.errors import PathmeshError
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Desired:
 
     `digest` names it. `may_remove`: this node knows all that its last successful apply knew, and nothing is being joined or resynced.
     `kept` are WWIDs whose lines must stay although they are not allow-listed any more, and why. `empty`: nothing is configured at all, so
-    everything of ours goes. `needed`: something is expected on this node; if not, an absent package is no fault.
+    everything of ours goes. `needed`: something is expected on this node; if not, an absent package is no fault. `fault` says why it could
+    not be found out which tools to render for: then nothing is written.
     """
 
     digest: str
@@ -31,6 +33,7 @@ class Desired:
     kept: Mapping[str, str] = field(default_factory=dict)
     empty: bool = False
     needed: bool = True
+    fault: PathmeshError | None = None
 
 
 class Hold(enum.StrEnum):
@@ -87,6 +90,23 @@ def make_plan(desired: Desired, files: Mapping[str, bytes], allowed: AllowList, 
         foreign,
         Hold.FOREIGN if foreign else ignorant,
     )
+
+
+def going_back(remembered: Remembered, kept: Mapping[str, RenderedFile], present: Mapping[str, RenderedFile]) -> dict[str, RenderedFile]:
+    """The files that a roll-back puts back, by name; one that is not among them was not there before.
+
+    They are the last verified ones, from the kept copies or from what is there; where neither has them, what is there stays.
+    """
+    journal = remembered.journal
+    hashes = remembered.committed.hashes if journal is None else journal.saved
+    result = {}
+    for name in NAMES:
+        copies = [files[name] for files in (kept, present) if name in files and sha256(files[name].content) == hashes.get(name)]
+        if copies:
+            result[name] = copies[0]
+        elif name in present and (journal is None or name in hashes):
+            result[name] = present[name]
+    return result
 
 
 def _takes_away(present: bytes | None, wanted: RenderedFile | None) -> bool:

@@ -6,38 +6,40 @@
     install    each file atomically; a LUN whose name another one takes gets a neutral name first
     tell       `reconfigure`, then wait until the daemon is idle
     verify     read the daemon's configuration and maps back
-    commit     keep copies of the verified files, close the journal with the outcome
+    commit     close the journal with the outcome and the hashes of the verified files, then keep copies of them
     prune      take our unwanted lines out of the allow-list, guarded, and read back what multipathd put in again
 
-A failure before the commit puts the verified files back; lines that were added stay, for they are ours and harm nobody. An attempt that
-was killed leaves its journal open: the next one settles whose the lines are, writes what is missing, and tells the daemon again unless the
-journal says that this was done.
+A failure before the commit puts the verified files back, from copies that were made sure of before the first write; lines that were added
+stay, for they are ours and harm nobody. An attempt that was killed leaves its journal open, and so does one whose roll-back the daemon was
+not told of: the next one settles whose the lines are, writes what is missing, and tells the daemon again unless the journal says that this
+was done.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import msgspec
 
-from apply.attempt import Attempt, finished, judged, outcome_of, told
-from apply.confsyntax import parse, without_aliases
+from apply.attempt import Attempt, finished, intent, judged, neutral_main, outcome_of, told
+from apply.confsyntax import parse
 from apply.daemon import Daemon, ReconfigureFailed, ReconfigurePending, Timing
 from apply.dropins import DropIns, Reach, WriteFailed
 from apply.facts import Asks
 from apply.hostpaths import HostPaths
 from apply.inuse import InUse, NothingInUse
-from apply.journal import KNOWN_HASHES, Committed, Journal, Ledger, Remembered
+from apply.journal import Committed, Ledger, Remembered
 from apply.live import Live
-from apply.managed import sha256
+from apply.managed import hashes_of
 from apply.multipathd import DaemonTimeout, MultipathdError, NotInstalled
 from apply.outcome import ApplyError, ApplyOutcome, ApplyState
 from apply.ownership import Ownership
-from apply.plan import Desired, Hold, listens_to_fabric, make_plan, names_to_free, wanted_names
+from apply.plan import Desired, Hold, going_back, listens_to_fabric, make_plan, names_to_free, wanted_names
 from apply.preflight import foreign_maps, taken_names
 from apply.render import MAIN, OVERRIDES, RenderedFile
+from apply.threads import uninterrupted
 from apply.udev import NoUdev, Triggers
-from apply.verify import Findings, Wanted, verify, working_maps
+from apply.verify import Findings, Wanted, verify
 from apply.wwids import read
 from store.errors import PathmeshError
 from store.failpoints import reach as real_reach
@@ -111,11 +113,14 @@ class Reconciler:
 
     def _begin(self, desired: Desired, remembered: Remembered, *, force: bool) -> Attempt:
         plan = make_plan(desired, self._dropins.current(), read(self._paths.wwids), remembered)
-        attempt = Attempt(desired, remembered, plan, wanted_names(desired), force)
+        saved = going_back(remembered, self._dropins.kept(), self._dropins.present())
+        attempt = Attempt(desired, remembered, plan, wanted_names(desired), saved, force)
         attempt.notes.extend(ApplyError("render-unsupported-option", problem.message, problem.hint) for problem in desired.rendered.skipped)
         return attempt
 
     async def _attempt(self, attempt: Attempt) -> ApplyOutcome:
+        if attempt.desired.fault is not None and not attempt.desired.empty:
+            return await self._without_version(attempt, attempt.desired.fault)
         if attempt.plan.hold is not Hold.NOTHING:
             return self._held(attempt)
         try:
@@ -143,9 +148,7 @@ class Reconciler:
 
     def _is_kept(self, attempt: Attempt) -> bool:
         """Whether the wanted files are the verified ones; a file that merely happens to have the right bytes is verified first."""
-        wanted = {name: file.content for name, file in attempt.desired.rendered.files.items()}
-        hashes = {name: sha256(content) for name, content in wanted.items()}
-        return attempt.remembered.committed.hashes == hashes and self._dropins.kept() == wanted
+        return attempt.remembered.committed.hashes == hashes_of(attempt.desired.rendered.files) == hashes_of(self._dropins.kept())
 
     async def _check(self, attempt: Attempt) -> ApplyOutcome:
         """Everything is written: read back. The daemon is told again only if another file of its configuration changed meanwhile."""
@@ -155,7 +158,7 @@ class Reconciler:
             await self._daemon.tell()
             await self._daemon.idle()
             findings = await self._verify(attempt)
-            await self._ledger.commit(judged(attempt, findings, self._clock()), self._committed(attempt))
+            await self._ledger.commit(judged(attempt, findings, self._clock()), self._committed(attempt, attempt.desired.rendered.files))
         return judged(attempt, findings, self._clock())
 
     async def _write(self, attempt: Attempt) -> ApplyOutcome:
@@ -178,10 +181,11 @@ class Reconciler:
         return await self._commit(attempt, findings)
 
     async def _commit(self, attempt: Attempt, findings: Findings) -> ApplyOutcome:
-        self._dropins.keep(attempt.desired.rendered.files)
+        files = attempt.desired.rendered.files
         await self._guard(attempt)
         ready = () if findings.overridden else attempt.ready
-        await self._ledger.commit(judged(attempt, findings, self._clock()), self._committed(attempt), ready)
+        await self._ledger.commit(judged(attempt, findings, self._clock()), self._committed(attempt, files), ready)
+        await uninterrupted(self._dropins.keep, files)
         if ready:
             others = await self._ownership.disable(ready)
             await self._daemon.tell()
@@ -195,9 +199,7 @@ class Reconciler:
     async def _tear_down(self, attempt: Attempt) -> ApplyOutcome:
         """Everything of ours goes: lines first, then the files, and one `reconfigure` for both. What fails is tried again, not undone."""
         others = await self._ownership.disable(attempt.ready)
-        for name in attempt.plan.remove:
-            self._dropins.remove(name)
-        self._reach("apply.installed")
+        await self._remove(attempt)
         await self._tell(attempt)
         await self._forget(attempt, attempt.ready, others)
         findings = await self._verify(attempt)
@@ -205,10 +207,16 @@ class Reconciler:
         return await self._torn_down(attempt, judged(attempt, findings, self._clock()))
 
     async def _torn_down(self, attempt: Attempt, outcome: ApplyOutcome) -> ApplyOutcome:
-        self._dropins.keep({})
-        await self._ledger.commit(outcome, self._committed(attempt))
+        await self._ledger.commit(outcome, self._committed(attempt, {}))
+        await uninterrupted(self._dropins.keep, {})
         self._reach("apply.done")
         return outcome
+
+    async def _without_version(self, attempt: Attempt, fault: PathmeshError) -> ApplyOutcome:
+        """What was rendered may not be what these tools take, so it is neither compared nor written."""
+        if isinstance(fault, NotInstalled):
+            return await self._without_tools(attempt, fault)
+        raise fault
 
     async def _without_tools(self, attempt: Attempt, error: NotInstalled) -> ApplyOutcome:
         """No package. With an empty configuration what is left of ours goes without a daemon; else it is a fault if it matters here."""
@@ -222,9 +230,7 @@ class Reconciler:
             attempt.changed = True
             await self._open_journal(attempt)
             others = await self._ownership.disable(attempt.ready)
-            for name in attempt.plan.remove:
-                self._dropins.remove(name)
-            self._reach("apply.installed")
+            await self._remove(attempt)
             await self._forget(attempt, attempt.ready, others)
             await self._torn_down(attempt, finished(attempt, ApplyState.NOT_APPLICABLE, attempt.deferred, self._clock()))
         attempt.notes.append(told(error))
@@ -239,22 +245,10 @@ class Reconciler:
         return errors
 
     async def _open_journal(self, attempt: Attempt) -> None:
-        """Record, before any of our files is written, every hash that it may have until the commit."""
-        hashes: dict[str, tuple[str, ...]] = {}
-        for name in (MAIN, OVERRIDES):
-            wanted = attempt.desired.rendered.files.get(name)
-            new = [] if wanted is None else [sha256(wanted.content)]
-            if name == MAIN and wanted is not None:
-                new.append(sha256(self._neutral(attempt, wanted)))
-            hashes[name] = tuple(dict.fromkeys([*attempt.remembered.known_hashes(name), *new]))[-KNOWN_HASHES:]
-        old = attempt.remembered.journal
-        takes_lines = attempt.desired.empty and not read(self._paths.wwids).active.isdisjoint(attempt.ready)
-        changes = attempt.plan.loads or takes_lines
-        told = old is not None and old.told and old.desired == attempt.desired.digest and not changes
-        leaving = attempt.remembered.owned.keys() - attempt.desired.allow_list
-        worked = {**(working_maps(attempt.before) if attempt.before else {}), **(old.working if old else {})}
-        working = {wwid: name for wwid, name in worked.items() if wwid not in leaving}
-        attempt.journal = Journal(attempt.desired.digest, hashes, told=told or not (attempt.must_tell or takes_lines), working=working)
+        """Before any of our files is written: keep what a roll-back puts back, and record the intent."""
+        if self._dropins.kept() != attempt.saved:
+            await uninterrupted(self._dropins.keep, attempt.saved)
+        attempt.journal = intent(attempt, self._dropins.current(), read(self._paths.wwids))
         await self._ledger.open(attempt.journal)
         self._reach("apply.journal.written")
 
@@ -265,22 +259,20 @@ class Reconciler:
     async def _install(self, attempt: Attempt) -> None:
         main = attempt.plan.install.get(MAIN)
         if main is not None:
-            neutral = self._neutral(attempt, main)
+            neutral = neutral_main(attempt, main)
             if neutral != main.content:
-                self._dropins.install(MAIN, RenderedFile(neutral, main.mode), self._reach)
+                await uninterrupted(self._dropins.install, MAIN, RenderedFile(neutral, main.mode), self._reach)
                 await self._daemon.tell()
                 await self._daemon.idle()
                 await self._names_freed(attempt)
         for name, file in attempt.plan.install.items():
-            self._dropins.install(name, file, self._reach)
-        for name in attempt.plan.remove:
-            self._dropins.remove(name)
-        self._reach("apply.installed")
+            await uninterrupted(self._dropins.install, name, file, self._reach)
+        await self._remove(attempt)
 
-    def _neutral(self, attempt: Attempt, main: RenderedFile) -> bytes:
-        """The main file in which the LUNs whose names others take have none."""
-        live = attempt.before.names if attempt.before else {}
-        return without_aliases(main.content, names_to_free(attempt.names, live))
+    async def _remove(self, attempt: Attempt) -> None:
+        for name in attempt.plan.remove:
+            await uninterrupted(self._dropins.remove, name)
+        self._reach("apply.installed")
 
     async def _names_freed(self, attempt: Attempt) -> None:
         before = attempt.before.names if attempt.before else {}
@@ -309,25 +301,27 @@ class Reconciler:
             names=attempt.names,
             free=tuple(parse(files[OVERRIDES].content.decode("utf-8", "replace")).merged("defaults")) if OVERRIDES in files else (),
             working=attempt.journal.working if attempt.journal else {},
-            attached=self._attached(),
+            attached=await asyncio.to_thread(self._attached),
             local_files=self._paths.later_files(),
         )
         return await self._daemon.settled(lambda live: verify(wanted, live), lambda found: not found.errors, patience=patience)
 
     async def _roll_back(self, attempt: Attempt, errors: Collection[ApplyError]) -> ApplyOutcome:
-        """Put the verified files back and tell the daemon; lines that were added stay."""
-        found = list(errors)
+        """Put the verified files back and tell the daemon; lines that were added stay.
+
+        The journal is closed only once the daemon has read them: until then it runs the bad configuration, and has to be told whatever
+        comes next.
+        """
         try:
-            self._dropins.restore()
+            await uninterrupted(self._dropins.restore, attempt.saved)
             self._reach("apply.rollback.restored")
             await self._daemon.tell()
             await self._daemon.idle()
-        except WriteFailed as error:
-            return finished(attempt, ApplyState.FAILED, [*found, told(error)], self._clock())
-        except (MultipathdError, ReconfigureFailed, ReconfigurePending) as error:
-            found.append(told(error))
-        outcome = finished(attempt, ApplyState.FAILED, found, self._clock())
-        await self._ledger.commit(outcome, self._committed(attempt))
+        except (WriteFailed, MultipathdError, ReconfigureFailed, ReconfigurePending) as error:
+            await self._ledger.open(msgspec.structs.replace(attempt.open, told=False))
+            return finished(attempt, ApplyState.FAILED, [*errors, told(error)], self._clock())
+        outcome = finished(attempt, ApplyState.FAILED, errors, self._clock())
+        await self._ledger.commit(outcome, self._committed(attempt, attempt.saved))
         return outcome
 
     async def _guard(self, attempt: Attempt) -> None:
@@ -343,13 +337,13 @@ class Reconciler:
         seen = attempt.before.seen if attempt.before else {}
         await self._udev.changed(dev for wwid in wwids if wwid in seen for dev in seen[wwid].hcil)
 
-    def _committed(self, attempt: Attempt) -> Committed:
-        kept = {name: sha256(content) for name, content in self._dropins.kept().items()}
-        return Committed(kept, self._paths.fingerprint(), attempt.restart_pid)
+    def _committed(self, attempt: Attempt, files: Mapping[str, RenderedFile]) -> Committed:
+        return Committed(hashes_of(files), self._paths.fingerprint(), attempt.restart_pid)
 
     def _restart_pid(self, attempt: Attempt, pid: int) -> int:
         """The daemon's pid if it has to be restarted, which is left to a person: I/O may depend on it."""
-        listened = listens_to_fabric(self._dropins.kept().get(MAIN))
+        before = attempt.saved.get(MAIN)
+        listened = listens_to_fabric(before.content if before else None)
         if listened != listens_to_fabric(attempt.main.content if attempt.main else None):
             return pid
         return pid if pid == attempt.remembered.committed.restart_pid else 0

@@ -30,15 +30,18 @@ class Udev:
         names = sorted({name for name in devices if _DEVICE.fullmatch(name)})
         if program is None or not names:
             return
-        process = await asyncio.create_subprocess_exec(
-            program,
-            "trigger",
-            "--action=change",
-            *(f"--name-match={name}" for name in names),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                "trigger",
+                "--action=change",
+                *(f"--name-match={name}" for name in names),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        except OSError:
+            return
         try:
             async with asyncio.timeout(TRIGGER_SECONDS):
                 await process.wait()

@@ -9,12 +9,12 @@ import errno
 import fcntl
 import os
 import struct
-import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from apply.threads import uninterrupted
 from apply.wwids_file import AllowList, active_lines
 from store.errors import UnavailableError
 
@@ -50,12 +50,17 @@ async def append(path: Path, before: AllowList, wwids: Collection[str], *, wait:
     """Append the lines that allow `wwids` to the file that `before` was read from; returns the bytes appended, durable.
 
     Raises WwidsChanged if somebody else wrote since: the caller reads again and decides anew whose line is whose. A file that is absent is
-    created with the tools' header and mode 0600. Raises WwidsError.
+    created with the tools' header and mode 0600. Raises WwidsError; what got into the file before the fault is taken back if it can be.
     """
     addition = before.appendix(wwids)
     if addition:
-        await asyncio.to_thread(_locked, path, wait, lambda fd: _append(fd, before, addition))
+        await _locked(path, wait, lambda fd: _append(fd, before.content, addition))
     return addition
+
+
+async def cut(path: Path, before: AllowList, size: int, *, wait: float = LOCK_SECONDS) -> None:
+    """Cut the file that `before` was read from to its first `size` bytes, durably. Raises WwidsChanged and WwidsError like `append`."""
+    await _locked(path, wait, lambda fd: _cut(fd, before.content, size))
 
 
 async def disable(path: Path, wwids: Collection[str], *, wait: float = LOCK_SECONDS) -> frozenset[str]:
@@ -65,13 +70,26 @@ async def disable(path: Path, wwids: Collection[str], *, wait: float = LOCK_SECO
     """
     if not wwids or not path.exists():
         return frozenset()
-    return await asyncio.to_thread(_locked, path, wait, lambda fd: _disable(fd, wwids))
+    return await _locked(path, wait, lambda fd: _disable(fd, wwids))
 
 
-def _append(fd: int, before: AllowList, addition: bytes) -> None:
-    if _content(fd) != before.content:
+def _append(fd: int, before: bytes, addition: bytes) -> None:
+    if _content(fd) != before:
         raise WwidsChanged
-    _write(fd, addition, len(before.content))
+    try:
+        _write(fd, addition, len(before))
+        os.fsync(fd)
+    except OSError:
+        with suppress(OSError, WwidsChanged):
+            part = _content(fd)[len(before) :]
+            _cut(fd, before + addition[: len(part)], len(before))
+        raise
+
+
+def _cut(fd: int, before: bytes, size: int) -> None:
+    if _content(fd) != before:
+        raise WwidsChanged
+    os.ftruncate(fd, size)
     os.fsync(fd)
 
 
@@ -101,47 +119,50 @@ def _write(fd: int, data: bytes, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def _locked(path: Path, wait: float, work: Callable[[int], Result]) -> Result:
-    """Run `work` on the open file under the write lock. Runs in a thread, for waiting may take long."""
+async def _locked(path: Path, wait: float, work: Callable[[int], Result]) -> Result:
+    """Run `work` on the open file under the write lock, in a thread; the lock itself is waited for here, where a cancellation ends it."""
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = not path.exists()
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise _typed(path, error) from error
-    try:
-        with _lock(path, fd, wait):
-            result = work(fd)
-        if fresh:
-            _sync_dir(path.parent)
-        return result
-    except OSError as error:
-        raise _typed(path, error) from error
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def _lock(path: Path, fd: int, wait: float) -> Iterator[None]:
-    deadline = time.monotonic() + wait
-    while True:
         try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-            break
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-        if time.monotonic() >= deadline:
+            async with _lock(path, fd, wait):
+                result = await uninterrupted(work, fd)
+            if fresh:
+                await uninterrupted(_sync_dir, path.parent)
+            return result
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _typed(path, error) from error
+
+
+@asynccontextmanager
+async def _lock(path: Path, fd: int, wait: float) -> AsyncIterator[None]:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + wait
+    while not _try_lock(fd):
+        if clock() >= deadline:
             raise WwidsError(
                 f"{path}: another process holds the lock for more than {wait:g} s",
                 code="write-failed",
                 hint=f"fuser -v {path} names it; a stuck `multipath` is the usual cause",
             )
-        time.sleep(_POLL_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     try:
         yield
     finally:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
 
 
 def _sync_dir(directory: Path) -> None:

@@ -43,9 +43,9 @@ from gossip.messages import Alive, Beat, Delta, Digest, Hello, Message, Ping, Po
 from gossip.peers import Peer, Rotation
 from gossip.transport import MessageReceived, PeerDown, PeerUp
 from store.cells import Cell
-from store.clocks import Dot, dominates
+from store.clocks import Dot, Vector, dominates
 from store.edits import RESOLVE, Edit, EditError, SignedEdit, encode_body, frozen_changes, seal
-from store.health import Head, HealthDelta, HealthStream, Merge, OwnStream, is_plain
+from store.health import Cut, HealthDelta, HealthStream, Merge, OwnStream, cut_down, is_plain
 from store.limits import limit
 from store.matrix import Reporter
 from store.members import MEMBER_PREFIX, Member, MemberState
@@ -63,6 +63,10 @@ BEAT_MS = 1_000
 STALE_MS = 15_000
 ASK_AGAIN_MS = 200
 PROBES = 3
+PURGE_MS = 30_000
+"""How often edits go that wait for something which nobody sends: one of them would keep this node from being caught up for ever."""
+LOST = ""
+"""The holder, in `_lacking`, of edits that came and could not be written. No peer has this key."""
 _DELTA_BUDGET = limit("delta_bytes")
 
 
@@ -93,7 +97,7 @@ class Engine:
         pull_ms: int = 1_000,
         snapshot_within_ms: int | None = None,
     ) -> None:
-        """`snapshot_within_ms`: a node whose health was not observed for so long stops its heart, so that nobody believes what it said last."""
+        """`snapshot_within_ms`: a node whose health was not observed for so long stops its heart, so that nobody believes its last word."""
         self.identity = identity
         self.replica = replica
         self.counters: Counter[str] = Counter()
@@ -103,11 +107,17 @@ class Engine:
         self.liveness = Liveness(now_ms)
         self.peers: dict[str, Peer] = {}
         self.diverged: set[str] = set()
-        self.caught_up = False
-        """Whether a peer was met, since the start, that had no edit which is not here."""
         self._by_name: dict[str, Peer] = {}
         self._intake = Intake(replica, self.counters)
         self._requests: dict[bytes, int] = {}
+        self._met = False
+        self._lacking: dict[str, Vector] = {}
+        """The clock of each peer that is known to have edits which are not here."""
+        self._settled = False
+        self._unanswered: dict[str, Digest] = {}
+        """The newest digest of each peer whose last one was answered only just now."""
+        self._storage_failed = False
+        self._purge_due = now_ms + PURGE_MS
         self._random = random
         self._rotation = Rotation(random)
         self._pull_ms = pull_ms
@@ -139,6 +149,14 @@ class Engine:
         found = self.replica.registry.by_name.get(self.identity.name)
         return found is not None and found.actor != self.identity.actor
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether this node knows of no edit that is not committed here, and has met a peer since its start that could have told it.
+
+        Only what a peer says of itself counts, and only while it is a member: one that claims more than it has keeps others from this.
+        """
+        return self._met and not self._lacking and not self._intake.lacks(self.identity.actor)
+
     def reporter(self, name: str, now_ms: int) -> Reporter:
         """How far a node's health can be believed now."""
         if name == self.identity.name:
@@ -159,7 +177,7 @@ class Engine:
     @property
     def tick_ms(self) -> int:
         """How soon the next `Tick` is wanted."""
-        return HURRIED_TICK_MS if self._push_waits or self.liveness.uneasy else TICK_MS
+        return HURRIED_TICK_MS if self._push_waits or self._unanswered or self.liveness.uneasy else TICK_MS
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -189,6 +207,10 @@ class Engine:
                 self._refused(event)
             case CommitFailed():
                 self._commit_failed(event)
+        if self.caught_up is not self._settled:
+            self._settled = not self._settled
+            if self._settled:
+                self._effects.append(Publish(settled=True))
         return self._drain()
 
     def _drain(self) -> list[Effect]:
@@ -254,19 +276,21 @@ class Engine:
         batch, refused = self._intake.next_batch()
         if refused:
             self.counters["edits_refused"] += refused
-            self._effects.append(Alarm("edits-refused", f"{refused} edits with an unknown author or a wrong signature were dropped"))
+            self._effects.append(
+                Alarm("edits-refused", f"{refused} edits were dropped: unknown author, no right to write, or wrong signature")
+            )
         if batch:
             self._effects.append(Commit(batch))
 
     def _committed(self, batch: tuple[SignedEdit, ...], now_ms: int) -> None:
-        keys: set[str] = set()
-        own: list[SignedEdit] = []
+        own = [signed for signed in batch if signed.edit.actor == self.identity.actor]
         voided = self.replica.voided
-        for signed in batch:
-            keys.update(self.replica.commit(signed))
-            if signed.edit.actor == self.identity.actor:
-                own.append(signed)
+        keys = self.replica.commit(*batch)
+        self._storage_failed = False
+        clock = self.replica.fold.clock
+        self._lacking = {key: theirs for key, theirs in self._lacking.items() if not dominates(clock, theirs)}
         if self.replica.voided > voided:
+            self.counters["edits_void"] += self.replica.voided - voided
             self._effects.append(Alarm("edits-void", "edits of an unknown kind, or beyond their author's rights, change nothing here"))
         self._intake.landed()
         for chunk in _chunks([s.raw for s in own]):
@@ -292,17 +316,27 @@ class Engine:
 
     def _commit_failed(self, event: CommitFailed) -> None:
         self.counters["commits_failed"] += 1
+        lost = {s.edit.actor: s.edit.counter for s in event.batch if s.edit.actor != self.identity.actor}
+        if lost:
+            self._lacking[LOST] = {**self._lacking.get(LOST, {}), **lost}
         for signed in (*event.batch, *self._intake.failed()):
             request = self._requests.pop(b"%s:%d" % (signed.edit.actor, signed.edit.counter), None)
             if request is not None:
                 self._effects.append(Rejected(request, "storage-failed", event.why))
-        self._effects.append(Alarm("storage-failed", event.why))
+        if not self._storage_failed:
+            self._storage_failed = True
+            self._effects.append(Alarm("storage-failed", event.why))
 
     # -- health -------------------------------------------------------------------------------------------------------
 
     def _snapshot(self, event: LocalSnapshot, now_ms: int) -> None:
         self._snapshot_ms = now_ms
-        if not self.exchange.own.report([self._fit(cell) for cell in event.cells], now_ms):
+        own = self.exchange.own
+        before = own.cut
+        moved = own.report([self._fit(cell) for cell in event.cells], now_ms)
+        if own.cut > before:
+            self._effects.append(Alarm("health-cut", f"this node's health is too large to be sent: without {own.cut.name.lower()}"))
+        if not moved:
             return
         self._effects.append(Publish(health=frozenset({self.identity.name})))
         if now_ms - self._pushed_ms >= PUSH_GAP_MS:
@@ -315,13 +349,12 @@ class Engine:
         if is_plain(cell) and len(msgspec.msgpack.encode(cell)) <= limit("cell_bytes"):
             return cell
         self.counters["cells_oversized"] += 1
-        return Cell(cell.kind, cell.id, cell.state, (*cell.reasons[:16], "truncated"))
+        return cut_down(cell, Cut.DETAIL)
 
     def _push_health(self, now_ms: int) -> None:
         own = self.exchange.own.stream
-        base = Beat(Head(own.head.actor, own.head.epoch, self._pushed_seq, 0), 0)
         keys = tuple(key for key, peer in self.peers.items() if peer.open and not peer.contested)
-        for part in self.exchange.deltas(self.identity.name, base, now_ms):
+        for part in self.exchange.deltas(self.identity.name, (own.head.epoch, self._pushed_seq), now_ms):
             self._send(keys, Delta(health=(part,)))
         self._pushed_ms, self._pushed_seq, self._push_waits = now_ms, own.head.seq, False
 
@@ -339,7 +372,8 @@ class Engine:
                 labels[member.curve_key] = f"{member.name} ({member.actor.hex()})"
         for key in self.peers.keys() - wanted.keys():
             self._effects.append(Disconnect(key))
-            self.exchange.forget_peer(key)
+            self._forget(key)
+            self._lacking.pop(key, None)
             del self.peers[key]
         for key, member in wanted.items():
             peer = self.peers.get(key)
@@ -376,6 +410,7 @@ class Engine:
         if peer is None or not peer.up:
             return
         peer.up = False
+        self._unanswered.pop(key, None)
         self.liveness.link_down(peer.name, now_ms)
 
     def _hello(self, peer: Peer) -> Hello:
@@ -434,8 +469,13 @@ class Engine:
         if peer.bad >= limit("bad_messages"):
             self.counters["peers_expelled"] += 1
             peer.bad, peer.hello, peer.up, peer.expelled_ms = 0, None, False, now_ms
-            self.exchange.forget_peer(peer.key)
+            self._forget(peer.key)
             self._effects.append(Remake(peer.key))
+
+    def _forget(self, key: str) -> None:
+        """Drop what a peer has begun and not finished."""
+        self.exchange.forget_peer(key)
+        self._unanswered.pop(key, None)
 
     def _hello_received(self, peer: Peer, hello: Hello, now_ms: int) -> None:
         if hello.cluster != self.replica.cluster_id or hello.name != peer.registered:
@@ -466,14 +506,14 @@ class Engine:
             bad = self._intake.offer(delta.edits)
             if bad:
                 self._misbehaved(peer, "messages_bad", f"{bad} damaged or forged edits", now_ms)
-            peer.behind = peer.behind or delta.more
+            if delta.ahead:
+                peer.behind = True
+                self._note_clock(peer, delta.ahead)
             self._commit_next()
-            if not self._intake.in_flight and (delta.more or self._intake.held):
+            if not self._intake.in_flight and (delta.ahead or self._intake.held):
                 self._ask_soon(peer, now_ms)
         moved = {d.node for d in delta.health if self._take_health(peer, d, now_ms)}
-        standing = False
-        for node, beat in delta.beats.items():
-            standing |= self._hear_beat(node, beat, now_ms)
+        standing = self._hear_beats(peer, delta.beats, now_ms)
         if moved:
             self._effects.append(Publish(health=frozenset(moved)))
         if moved or standing:
@@ -491,39 +531,68 @@ class Engine:
             self._ask_soon(peer, now_ms)
         elif result is Merge.FORGED:
             self._misbehaved(peer, "health_bad", f"health of {delta.node} with a wrong signature", now_ms)
+        elif result is Merge.OVERSIZED:
+            self._whole.discard(delta.node)
+            self._effects.append(
+                Alarm("health-oversized", f"the health of {delta.node} is larger than this node takes: {delta.size:,} bytes")
+            )
         elif result is Merge.EQUIVOCATION and self._equivocal.get(delta.node) != delta.head.content:
             self._equivocal[delta.node] = delta.head.content
             self._effects.append(Alarm("equivocation", f"node {delta.node} signed two states for one position: is it running twice?"))
         return result is Merge.TAKEN
 
-    def _hear_beat(self, node: str, beat: Beat, now_ms: int) -> bool:
-        if not self.exchange.hear(node, beat, now_ms):
-            return False
-        return self.liveness.heard(node, now_ms, beat.age_ms)
+    def _hear_beats(self, peer: Peer, beats: Mapping[str, Beat], now_ms: int) -> bool:
+        """Take the beats that are newer; whether they moved the standing of a node."""
+        moved, forged = False, 0
+        for node, beat in beats.items():
+            result = self.exchange.hear(node, beat, self.replica.registry, now_ms)
+            if result is Merge.BEAT:
+                moved |= self.liveness.heard(node, now_ms, beat.age_ms)
+            elif result is Merge.FORGED:
+                self.counters["beats_forged"] += 1
+                forged += 1
+                if forged == limit("forged_beats"):
+                    self._misbehaved(peer, "messages_bad", f"{forged} beats with a wrong signature", now_ms)
+                    break
+        return moved
+
+    def _note_clock(self, peer: Peer, clock: Vector) -> None:
+        """Remember whether the peer has edits that are not here."""
+        if dominates(self.replica.fold.clock, clock):
+            self._lacking.pop(peer.key, None)
+        else:
+            self._lacking[peer.key] = clock
 
     def _digest(self, peer: Peer, digest: Digest, now_ms: int) -> None:
+        """Take what a digest tells at once, and answer it unless this peer was answered only just now: then the newest one waits."""
+        if self._hear_beats(peer, digest.health, now_ms):
+            self._standing_moved(now_ms)
+        if digest.clock:
+            self._met = True
+            self._note_clock(peer, digest.clock)
+        self._unanswered[peer.key] = digest
+        self._answer(peer, now_ms)
+
+    def _answer(self, peer: Peer, now_ms: int) -> None:
+        if now_ms - peer.answered_ms < limit("answer_gap_ms"):
+            return
+        peer.answered_ms = now_ms
+        digest = self._unanswered.pop(peer.key)
         fold = self.replica.fold
         held = (Dot(*pair) for pair in digest.held)
         edits, more = self.replica.since(digest.clock, _DELTA_BUDGET, also=held)
         if edits:
-            self._send((peer.key,), Delta(edits=tuple(edits), more=more))
+            self._send((peer.key,), Delta(edits=tuple(edits), ahead=dict(fold.clock) if more else {}))
         if not peer.contested:
             self._answer_health(peer, digest, now_ms)
-        standing = False
-        for node, beat in digest.health.items():
-            standing |= self._hear_beat(node, beat, now_ms)
-        if standing:
-            self._standing_moved(now_ms)
-        behind = not dominates(fold.clock, digest.clock)
-        self.caught_up = self.caught_up or not behind
-        if behind or self.exchange.wanted(digest.health, self.replica.registry):
+        if not dominates(fold.clock, digest.clock) or self.exchange.wanted(digest.health, self.replica.registry):
             if not digest.answer:
                 self._ask(peer, now_ms, answer=True)
         elif dict(digest.clock) == fold.clock:
             self._compare(peer, digest.state_hash)
 
     def _answer_health(self, peer: Peer, digest: Digest, now_ms: int) -> None:
-        answer = self.exchange.answer(digest.health, digest.whole, peer.name, peer.cursor, now_ms)
+        answer = self.exchange.answer(digest.health, digest.whole, peer.name, peer.cursor, now_ms, digest.refused)
         if answer.beats:
             self._send((peer.key,), Delta(beats=answer.beats))
         for deltas in answer.messages:
@@ -556,6 +625,7 @@ class Engine:
                 held=tuple((d.actor, d.counter) for d in (*self._intake.held, *(s.dot for s in self._intake.in_flight)))[:1024],
                 answer=answer,
                 whole=tuple(self._whole),
+                refused=self.exchange.refused,
             ),
         )
 
@@ -604,6 +674,11 @@ class Engine:
             if self._intake.waiting and not self._intake.in_flight:
                 self._commit_next()
         self._ask_on(now_ms)
+        for key in list(self._unanswered):
+            self._answer(self.peers[key], now_ms)
+        if now_ms >= self._purge_due:
+            self._purge_due = now_ms + PURGE_MS
+            self._intake.purge()
         questions = self.liveness.tick(now_ms)
         for name in questions.ping:
             peer = self._by_name.get(name)

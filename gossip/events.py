@@ -81,11 +81,15 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """What readers see has changed: configuration keys, nodes whose health content moved, nodes whose standing (liveness, age) moved."""
+    """What readers see has changed: configuration keys, nodes whose health content moved, nodes whose standing (liveness, age) moved.
+
+    `settled`: this node, which lacked edits that others have, or knew nobody yet, knows of none that it lacks now.
+    """
 
     keys: frozenset[str] = frozenset()
     health: frozenset[str] = frozenset()
     standing: frozenset[str] = frozenset()
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,38 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
 from gossip.messages import Beat
-from store.health import CellEntry, HealthDelta, HealthStream, Merge, OwnStream, head_body, new_stream
+from store.health import CellEntry, Head, HealthDelta, HealthStream, Mark, Merge, OwnStream, new_stream
 from store.limits import limit
 from store.members import Registry
 from store.replica import Verify
 
-PART_BYTES = limit("delta_bytes") // 2
+NAMES_BYTES = 52
+"""How much longer an entry is on the wire than its mark says: there its fields have names."""
+ENVELOPE_BYTES = 640
+"""What a health delta holds beside its cells: name, head, hash, signature."""
+PART_BYTES = limit("delta_bytes") // 2 - ENVELOPE_BYTES
 PART_CELLS = 4096
+
+Position = tuple[int, int]
+"""The epoch and seq of a stream's content."""
+
+_COUNTED = {
+    Merge.FORGED: "health_forged",
+    Merge.EQUIVOCATION: "health_equivocation",
+    Merge.MISMATCH: "health_mismatch",
+    Merge.GAP: "health_gap",
+    Merge.OVERSIZED: "health_oversized",
+}
+
+assert limit("stream_bytes") + limit("stream_cells") * NAMES_BYTES < (PART_BYTES - limit("cell_bytes")) * 256, (
+    "the parts of the largest map"
+)
 
 
 @dataclass(slots=True)
@@ -26,10 +46,10 @@ class _Assembly:
     size: int = 0
 
     def takes(self, delta: HealthDelta) -> bool:
-        """Whether the delta is another part of the same whole (its beat and age may be newer)."""
+        """Whether the delta is another part of the same whole (its beat, and with it its signature, and its age may be newer)."""
         one, other = self.first, delta
-        return (one.node, one.head.actor, one.head.content, one.base, one.parts, one.map_hash, one.signature) == (
-            other.node, other.head.actor, other.head.content, other.base, other.parts, other.map_hash, other.signature
+        return (one.node, one.head.actor, one.head.content, one.base, one.parts, one.map_hash, one.size) == (
+            other.node, other.head.actor, other.head.content, other.base, other.parts, other.map_hash, other.size
         )  # fmt: skip
 
 
@@ -52,7 +72,8 @@ class Exchange:
     """All streams that this node holds, its own among them.
 
     Invariants: every stream's node is a registered member and its actor is the one that the registry names; this node's own stream is only
-    ever written by `own`; no stream is larger than its limits; at most one delta per peer is being put together.
+    ever written by `own`; no stream is larger than its limits; at most one delta per peer is being put together, and none of them grows
+    beyond the size that its node signed.
     """
 
     def __init__(self, own: OwnStream, streams: Mapping[str, HealthStream], verify: Verify, counters: Counter[str]) -> None:
@@ -61,8 +82,8 @@ class Exchange:
         self._verify = verify
         self._counters = counters
         self._assemblies: dict[str, _Assembly] = {}
-        self._sizes: dict[str, int] = {}
-        """An upper bound of each stream's encoded size."""
+        self._refused: dict[str, Head] = {}
+        """The newest position of each node whose map is too large to be taken."""
 
     def prune(self, registry: Registry) -> set[str]:
         """Forget the streams of nodes that are no longer who the registry names; returns their names."""
@@ -74,7 +95,9 @@ class Exchange:
         }
         for name in gone:
             del self.streams[name]
-            self._sizes.pop(name, None)
+        for name, head in list(self._refused.items()):
+            if (m := registry.by_name.get(name)) is None or m.actor != head.actor:
+                del self._refused[name]
         return gone
 
     def forget_peer(self, carrier: str) -> None:
@@ -83,38 +106,60 @@ class Exchange:
 
     def vector(self, now_ms: int) -> dict[str, Beat]:
         """The health part of a digest."""
-        return {name: Beat(s.head, s.age_ms(now_ms)) for name, s in self.streams.items()}
+        return {name: Beat(s.head, s.age_ms(now_ms), s.signature) for name, s in self.streams.items()}
 
-    def lacking(self, vector: Mapping[str, Beat], whole: Iterable[str], asker: str, now_ms: int) -> tuple[list[str], dict[str, Beat]]:
-        """What a peer with this vector lacks: nodes whose content it needs (stalest first), and beats newer than its own."""
+    @property
+    def refused(self) -> dict[str, Position]:
+        """The newest position of each node whose map there is too large to be taken: nobody needs to send it again."""
+        return {name: head.content for name, head in self._refused.items()}
+
+    def lacking(
+        self,
+        vector: Mapping[str, Beat],
+        whole: Iterable[str],
+        asker: str,
+        now_ms: int,
+        refused: Mapping[str, Position] = MappingProxyType({}),
+    ) -> tuple[list[str], dict[str, Beat]]:
+        """What a peer with this vector lacks and did not refuse: nodes whose content it needs (stalest first), and newer beats."""
         again = set(whole)
         content, beats = [], {}
         for name, stream in self.streams.items():
-            if name == asker:
+            if name == asker or refused.get(name) == stream.head.content:
                 continue
             theirs = vector.get(name)
             if theirs is None or name in again or theirs.head.actor != stream.head.actor or theirs.head.content < stream.head.content:
                 content.append(name)
             elif theirs.head.content == stream.head.content and theirs.head.beat < stream.head.beat:
-                beats[name] = Beat(stream.head, stream.age_ms(now_ms))
+                beats[name] = Beat(stream.head, stream.age_ms(now_ms), stream.signature)
         content.sort(key=lambda n: (vector[n].head.content if n in vector else (0, 0), n))
         return content, beats
 
-    def answer(self, vector: Mapping[str, Beat], whole: Iterable[str], asker: str, cursor: Cursor | None, now_ms: int) -> Answer:
-        """What a peer with this vector lacks, in at most `answer_parts` messages.
+    def answer(
+        self,
+        vector: Mapping[str, Beat],
+        whole: Iterable[str],
+        asker: str,
+        cursor: Cursor | None,
+        now_ms: int,
+        refused: Mapping[str, Position] = MappingProxyType({}),
+    ) -> Answer:
+        """What a peer with this vector lacks and did not refuse, in at most `answer_parts` messages.
 
         A delta that was cut last time goes on where it was cut, so that one of any size gets through; the peer puts the parts together.
         """
         again = set(whole)
-        content, beats = self.lacking(vector, again, asker, now_ms)
+        content, beats = self.lacking(vector, again, asker, now_ms, refused)
         messages: list[tuple[HealthDelta, ...]] = []
         group: list[HealthDelta] = []
         used = 0
         for node in content:
-            parts = self.deltas(node, None if node in again else vector.get(node), now_ms)
+            theirs = vector.get(node)
+            same = theirs is not None and node not in again and theirs.head.actor == self.streams[node].head.actor
+            parts = self.deltas(node, theirs.head.content if theirs and same else None, now_ms)
             start = cursor.part % len(parts) if cursor is not None and cursor.node == node else 0
             for position in (*range(start, len(parts)), *range(start)):
-                size = len(msgspec.msgpack.encode(parts[position]))
+                size = self._wire_bytes(parts[position])
                 if group and used + size > limit("delta_bytes"):
                     messages.append(tuple(group))
                     group, used = [], 0
@@ -133,15 +178,14 @@ class Exchange:
             if name == self.own.stream.node or member is None or member.actor != theirs.head.actor:
                 continue
             held = self.streams.get(name)
-            if held is None or held.head.content < theirs.head.content:
+            if (held is None or held.head.content < theirs.head.content) and not self._was_refused(name, theirs.head):
                 return True
         return False
 
-    def deltas(self, node: str, base: Beat | None, now_ms: int) -> list[HealthDelta]:
-        """The node's changes since `base`, in as many parts as fit messages."""
+    def deltas(self, node: str, since: Position | None, now_ms: int) -> list[HealthDelta]:
+        """The node's changes since that position (None: all), in as many parts as fit messages."""
         stream = self.streams[node]
-        since = base.head.content if base is not None and base.head.actor == stream.head.actor else None
-        return split(stream.delta(since, now_ms))
+        return split(stream.delta(since, now_ms), stream.marks)
 
     def take(self, delta: HealthDelta, registry: Registry, now_ms: int, carrier: str = "") -> Merge:
         """Merge what the peer `carrier` sent."""
@@ -153,90 +197,87 @@ class Exchange:
             return self._verify(member.signing_key, body, signature)
 
         result = self._merge(delta, now_ms, carrier, verify)
-        if result in (Merge.FORGED, Merge.EQUIVOCATION, Merge.MISMATCH, Merge.GAP):
-            self._counters[f"health_{result.name.lower()}"] += 1
+        if result is Merge.TAKEN:
+            self._refused.pop(delta.node, None)
+        elif result is Merge.OVERSIZED:
+            self._refused[delta.node] = delta.head
+        if result in _COUNTED:
+            self._counters[_COUNTED[result]] += 1
         return result
 
-    def hear(self, node: str, beat: Beat, now_ms: int) -> bool:
-        """Take a beat that a peer carried here; whether it was newer."""
-        stream = self.streams.get(node)
-        if stream is None or node == self.own.stream.node or stream.head.actor != beat.head.actor:
-            return False
-        return stream.hear_beat(beat.head, beat.age_ms, now_ms)
+    def hear(self, node: str, beat: Beat, registry: Registry, now_ms: int) -> Merge:
+        """Take a beat that a peer carried here, if it is newer: BEAT, OLD or FORGED."""
+        stream, member = self.streams.get(node), registry.by_name.get(node)
+        if stream is None or member is None or node == self.own.stream.node or stream.head.actor != beat.head.actor:
+            return Merge.OLD
+
+        def verify(body: bytes, signature: bytes) -> bool:
+            return self._verify(member.signing_key, body, signature)
+
+        return stream.hear_beat(beat.head, beat.signature, beat.age_ms, now_ms, verify)
+
+    def _was_refused(self, node: str, head: Head) -> bool:
+        refused = self._refused.get(node)
+        return refused is not None and refused.actor == head.actor and head.content <= refused.content
 
     def _merge(self, delta: HealthDelta, now_ms: int, carrier: str, verify: Callable[[bytes, bytes], bool]) -> Merge:
         held = self.streams.get(delta.node)
         if held is not None and held.head.actor == delta.head.actor and delta.head.content < held.head.content:
             return Merge.OLD
-        if delta.parts > 1:
-            if delta.part >= delta.parts or not verify(head_body(delta.node, delta.head, delta.map_hash), delta.signature):
-                return Merge.FORGED
-            whole = self._assemble(delta, carrier)
-            if whole is None:
-                return Merge.OLD
-            delta = whole
-        size = self._size_with(delta)
-        if size is None:
-            self._counters["health_oversized"] += 1
+        if self._was_refused(delta.node, delta.head):
             return Merge.OLD
-        if held is None or held.head.epoch < delta.head.epoch or held.head.actor != delta.head.actor:
-            stream, result = new_stream(delta, now_ms, verify)
-            if stream is not None:
-                self.streams[delta.node] = stream
-        else:
-            result = held.merge(delta, now_ms, verify)
-        if result is Merge.TAKEN:
-            self._sizes[delta.node] = size
+        if delta.parts > 1:
+            if delta.part >= delta.parts or not verify(delta.body, delta.signature):
+                return Merge.FORGED
+            if delta.size > limit("stream_bytes"):
+                return Merge.OVERSIZED
+            whole = self._assemble(delta, carrier)
+            if not isinstance(whole, HealthDelta):
+                return whole
+            delta = whole
+        if held is not None and held.head.epoch >= delta.head.epoch and held.head.actor == delta.head.actor:
+            return held.merge(delta, now_ms, verify)
+        stream, result = new_stream(delta, now_ms, verify)
+        if stream is not None:
+            self.streams[delta.node] = stream
         return result
 
-    def _assemble(self, delta: HealthDelta, carrier: str) -> HealthDelta | None:
+    def _assemble(self, delta: HealthDelta, carrier: str) -> HealthDelta | Merge:
+        """The whole delta once its last part is here; else OLD, or MISMATCH for parts that cannot make up the whole."""
         assembly = self._assemblies.get(carrier)
         if assembly is None or not assembly.takes(delta):
             assembly = self._assemblies[carrier] = _Assembly(delta)
         if delta.part not in assembly.found:
             assembly.found[delta.part] = delta.cells
-            assembly.size += _encoded_size(delta.cells)
-        if assembly.size > limit("stream_bytes"):
+            assembly.size += len(msgspec.msgpack.encode(delta.cells)) - NAMES_BYTES * len(delta.cells) - ENVELOPE_BYTES
+        if assembly.size > delta.size:
             del self._assemblies[carrier]
-            self._counters["health_oversized"] += 1
-            return None
+            return Merge.MISMATCH
         if len(assembly.found) < delta.parts:
-            return None
+            return Merge.OLD
         del self._assemblies[carrier]
         cells = tuple(entry for part in sorted(assembly.found) for entry in assembly.found[part])
         return msgspec.structs.replace(delta, cells=cells, part=0, parts=1)
 
-    def _size_with(self, delta: HealthDelta) -> int | None:
-        """The most that the stream's size can be with the delta in it; None beyond the limits."""
-        held = self.streams.get(delta.node)
-        grown = held is not None and delta.base > 0
-        added = _encoded_size(delta.cells)
-        count = len(delta.cells) + (len(held.entries) if held is not None and grown else 0)
-        if held is None or not grown:
-            size = added
-        else:
-            size = self._sizes.get(delta.node, limit("stream_bytes")) + added
-            if size > limit("stream_bytes"):
-                size = _encoded_size(tuple(held.entries.values())) + added
-        if count > limit("stream_cells"):
-            fresh = {entry.cell.key for entry in delta.cells}
-            count = len(fresh) + (sum(1 for key in held.entries if key not in fresh) if held is not None and grown else 0)
-        return size if size <= limit("stream_bytes") and count <= limit("stream_cells") else None
+    def _wire_bytes(self, delta: HealthDelta) -> int:
+        """No less than what the delta takes in a message."""
+        marks = self.streams[delta.node].marks
+        return ENVELOPE_BYTES + sum(marks[entry.cell.key].size + NAMES_BYTES for entry in delta.cells)
 
 
-def split(delta: HealthDelta) -> list[HealthDelta]:
-    """One delta as parts of about `PART_BYTES` each; most are one part."""
-    parts = list(_chunks(delta.cells))
+def split(delta: HealthDelta, marks: Mapping[tuple[str, str], Mark]) -> list[HealthDelta]:
+    """One delta as parts of about `PART_BYTES` each; most are one part. `marks` are its cells'."""
+    parts = list(_chunks(delta.cells, marks))
     if len(parts) <= 1:
         return [delta]
     return [msgspec.structs.replace(delta, cells=cells, part=n, parts=len(parts)) for n, cells in enumerate(parts)]
 
 
-def _chunks(cells: Iterable[CellEntry]) -> Iterator[tuple[CellEntry, ...]]:
+def _chunks(cells: Iterable[CellEntry], marks: Mapping[tuple[str, str], Mark]) -> Iterator[tuple[CellEntry, ...]]:
     chunk: list[CellEntry] = []
     used = 0
     for entry in cells:
-        size = _encoded_size((entry,))
+        size = marks[entry.cell.key].size + NAMES_BYTES
         if chunk and (used + size > PART_BYTES or len(chunk) >= PART_CELLS):
             yield tuple(chunk)
             chunk, used = [], 0
@@ -244,7 +285,3 @@ def _chunks(cells: Iterable[CellEntry]) -> Iterator[tuple[CellEntry, ...]]:
         used += size
     if chunk:
         yield tuple(chunk)
-
-
-def _encoded_size(cells: tuple[CellEntry, ...]) -> int:
-    return len(msgspec.msgpack.encode(cells))

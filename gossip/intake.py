@@ -1,22 +1,23 @@
 """Edits on their way in: the causal hold-back, and the batches that go to the disk one at a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from store.clocks import Actor, Dot, dominates
 from store.edits import EditError, SignedEdit, decode_edit
 from store.limits import limit
+from store.members import registered
 from store.replica import Admission, Replica
 
 BATCH_BYTES = 4 * 1024 * 1024
 
 
 class _Held(NamedTuple):
-    """An edit in the hold-back. It is not `verified` while its author is unknown here: then anybody may have made it."""
+    """An edit in the hold-back and the key that signed it. None while its author is unknown here: then anybody may have made it."""
 
     signed: SignedEdit
-    verified: bool
+    signer: bytes | None
 
 
 class Intake:
@@ -37,12 +38,16 @@ class Intake:
     @property
     def held(self) -> tuple[Dot, ...]:
         """The dots in the hold-back that are certainly their authors': nobody needs to send them again."""
-        return tuple(dot for dot, held in self._held.items() if held.verified)
+        return tuple(dot for dot, held in self._held.items() if held.signer is not None)
 
     @property
     def waiting(self) -> bool:
         """Whether anything waits for a commit or for what it depends on."""
         return bool(self._held or self._own)
+
+    def lacks(self, actor: Actor) -> bool:
+        """Whether edits of others than this node's `actor` came and are not committed yet."""
+        return bool(self._held) or any(signed.edit.actor != actor for signed in self.in_flight)
 
     def own_pending(self, actor: Actor) -> int:
         """How many edits of this node's `actor` are not committed yet."""
@@ -61,22 +66,22 @@ class Intake:
                 continue
             dot = signed.dot
             present = self._held.get(dot)
-            if dot in flying or self._replica.has(dot) or (present is not None and (present.verified or present.signed.raw == raw)):
+            if dot in flying or self._replica.has(dot) or (present is not None and (present.signer or present.signed.raw == raw)):
                 continue
-            genuine = self._replica.genuine(signed)
-            if genuine is False:
+            if not self._room(raw) and not purged:
+                self.purge()
+                purged = True
+            if not self._room(raw):
+                self._counters["hold_back_dropped"] += 1
+                continue
+            signer = self._replica.signer(signed)
+            if signer is None and self._replica.knows(dot.actor):
                 bad += 1
                 continue
-            if present is not None:
+            if dot in self._held:
                 self._drop(dot)
-            if not self._room(raw) and not purged:
-                self._purge()
-                purged = True
-            if self._room(raw):
-                self._held[dot] = _Held(signed, genuine is True)
-                self._held_bytes += len(raw)
-            else:
-                self._counters["hold_back_dropped"] += 1
+            self._held[dot] = _Held(signed, signer)
+            self._held_bytes += len(raw)
         return bad
 
     def add_own(self, signed: SignedEdit) -> None:
@@ -84,24 +89,29 @@ class Intake:
         self._own.append(signed)
 
     def next_batch(self) -> tuple[tuple[SignedEdit, ...], int]:
-        """What to commit now, and how many edits were refused (bad signature, unknown author). Empty while a batch is in flight."""
+        """What to commit now, and how many edits were refused (see `Admission`). Empty while a batch is in flight."""
         if self.in_flight:
             return (), 0
         batch: list[SignedEdit] = list(self._own)
         self._own.clear()
         ahead = dict(self._replica.fold.clock)
+        renewed: set[Actor] = set()
         for signed in batch:
             ahead[signed.edit.actor] = signed.edit.counter
+            renewed.update(member.actor for member in registered(signed.edit.changes))
         size, refused, moved = 0, 0, True
         while moved and self._held:
             moved = False
-            for signed in self._in_order():
-                verdict = self._replica.admit(signed, ahead)
+            for signed, signer in self._in_order():
+                if signed.edit.actor in renewed:
+                    continue  # what it may do can only be judged once its registration is committed
+                verdict = self._replica.admit(signed, ahead, signer)
                 if verdict is Admission.WAIT or (verdict is Admission.READY and size > BATCH_BYTES):
                     continue
                 self._drop(signed.dot)
                 if verdict is Admission.READY:
                     ahead[signed.edit.actor] = signed.edit.counter
+                    renewed.update(member.actor for member in registered(signed.edit.changes))
                     batch.append(signed)
                     size += len(signed.raw)
                     moved = True
@@ -126,16 +136,16 @@ class Intake:
     def _drop(self, dot: Dot) -> None:
         self._held_bytes -= len(self._held.pop(dot).signed.raw)
 
-    def _in_order(self) -> Iterator[SignedEdit]:
+    def _in_order(self) -> list[_Held]:
         """The held edits with causes before effects, so that one pass finds nearly all that can go."""
-        return iter(sorted((held.signed for held in self._held.values()), key=lambda s: s.edit.lamport))
+        return sorted(self._held.values(), key=lambda held: held.signed.edit.lamport)
 
-    def _purge(self) -> None:
-        """Forget what waits for something that is neither committed, nor in flight, nor held."""
+    def purge(self) -> None:
+        """Forget what waits for something that is neither committed, nor in flight, nor held. Whoever has it all sends it again."""
         ahead = dict(self._replica.fold.clock)
         for signed in self.in_flight:
             ahead[signed.edit.actor] = signed.edit.counter
-        for signed in self._in_order():
+        for signed, _ in self._in_order():
             if dominates(ahead, signed.edit.context):
                 ahead[signed.edit.actor] = max(ahead.get(signed.edit.actor, 0), signed.edit.counter)
             else:

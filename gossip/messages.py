@@ -50,17 +50,22 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """A stream's position and how many milliseconds its newest beat has lived."""
+    """Where a stream stands, how many milliseconds its newest beat has lived, and its node's signature over that position and beat.
+
+    The hash that was signed as well is not sent: only who holds the same content can take the beat.
+    """
 
     head: Head
     age_ms: _Count
+    signature: Annotated[bytes, Meta(max_length=64)]
 
 
 class Digest(msgspec.Struct, frozen=True):
     """What the sender has, so that the receiver can send what it lacks.
 
     `held` are dots in the sender's hold-back, which need not be sent. `answer` marks a digest that was caused by one: it is served,
-    and not answered with a digest again. `whole` names streams of which the sender wants the whole map.
+    and not answered with a digest again. `whole` names streams of which the sender wants the whole map; `refused` those of which it does
+    not want what is at this epoch and seq.
     """
 
     clock: _Clock
@@ -69,18 +74,19 @@ class Digest(msgspec.Struct, frozen=True):
     held: Annotated[tuple[tuple[_Actor, _Count], ...], Meta(max_length=1024)] = ()
     answer: bool = False
     whole: Annotated[tuple[_Name, ...], Meta(max_length=2048)] = ()
+    refused: Annotated[dict[_Name, tuple[_Count, _Count]], Meta(max_length=2048)] = {}
 
 
 class Delta(msgspec.Struct, frozen=True):
     """Edits (their own bytes, in causal order), health content, and newer beats of content that the receiver already has.
 
-    `more` says that the sender has further edits for this receiver: it asks again once these are committed.
+    `ahead` is the sender's clock if it has further edits for this receiver, which asks again once these are committed; else empty.
     """
 
     edits: Annotated[tuple[bytes, ...], Meta(max_length=8192)] = ()
     health: Annotated[tuple[HealthDelta, ...], Meta(max_length=2048)] = ()
     beats: Annotated[dict[_Name, Beat], Meta(max_length=2048)] = {}
-    more: bool = False
+    ahead: _Clock = {}
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True):

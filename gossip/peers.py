@@ -31,6 +31,7 @@ class Peer:
     behind: bool = False
     """The peer is known to have what we lack."""
     asked_ms: int = -(10**9)
+    answered_ms: int = -(10**9)
     bad: int = 0
     expelled_ms: int = -(10**9)
     complaint: str = ""

@@ -170,11 +170,12 @@ class Runner:
 
     def _perform(self, effects: list[Effect]) -> None:
         pending = deque(effects)
+        full: set[str] = set()
         while pending:
             effect = pending.popleft()
             match effect:
                 case Send():
-                    pending.extend(self._send(effect))
+                    pending.extend(self._send(effect, full))
                 case Commit():
                     if not self._closed:
                         task = asyncio.get_running_loop().create_task(self._commit(effect.batch))
@@ -201,16 +202,18 @@ class Runner:
                 case Alarm():
                     self._alarmed(effect)
 
-    def _send(self, effect: Send) -> list[Effect]:
-        try:
-            frames = codec.encode(effect.message)
-        except codec.BadMessage as fault:
-            # Never expected: the engine keeps within the limits. One message less is better than a node that stands still.
-            return [Alarm("message-too-large", f"not sent: {fault}")]
+    def _send(self, effect: Send, full: set[str]) -> list[Effect]:
+        """Send to each peer; to none of `full`, which took nothing a moment ago: the rest of a long answer need not even be encoded."""
+        if not full.issuperset(effect.keys):
+            try:
+                frames = codec.encode(effect.message)
+            except codec.BadMessage as fault:
+                # Never expected: the engine keeps within the limits. One message less is better than a node that stands still.
+                return [Alarm("message-too-large", f"not sent: {fault}")]
+            full.update(key for key in effect.keys if key not in full and not self._transport.send(key, frames))
         answers: list[Effect] = []
-        for key in effect.keys:
-            if not self._transport.send(key, frames):
-                answers.extend(self.engine.handle(SendRefused(key, effect.message), boottime_ms()))
+        for key in full.intersection(effect.keys):
+            answers.extend(self.engine.handle(SendRefused(key, effect.message), boottime_ms()))
         return answers
 
     async def _commit(self, batch: tuple[SignedEdit, ...]) -> None:

@@ -5,6 +5,7 @@ the event loop's own selector are used, not `zmq.asyncio`, whose futures cost se
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,12 +16,12 @@ from gossip.keys import NodeKeys
 from gossip.link import ZAP_DOMAIN, Link, set_mesh_options
 from gossip.sockets import Authenticator, ConnectionGuard, bind_curve_server, make_context, shut_connection
 from gossip.transport import Frames, MessageReceived, Sink
+from store.limits import limit
 
 RECEIVE_BUFFER_MESSAGES = 16
 """The ROUTER's queue for each connection. Past it TCP pushes back to the sender, whose outbox coalesces; a longer one only holds older
 news, and up to `frame_bytes` of memory a message and peer."""
-BATCH_MESSAGES = 256
-"""Messages taken at a time before the loop's other work gets its turn."""
+RECEIVE_SECONDS = limit("receive_ms") / 1000
 SPARE_CONNECTIONS = 256
 """Inbound connections beyond two a peer (an old one may linger while its successor connects): joiners, strangers, port scans."""
 
@@ -148,7 +149,8 @@ class ZeroMQTransport:
     def _receive_batch(self) -> bool:
         receive = self._router.recv
         counters = self.counters
-        for _ in range(BATCH_MESSAGES):
+        end = time.monotonic() + RECEIVE_SECONDS
+        while time.monotonic() < end:
             if self._closed:
                 return False
             try:

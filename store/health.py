@@ -3,17 +3,21 @@
 Theory of operation. A stream belongs to one node and only that node writes it. `(epoch, seq)` orders its contents: the epoch is a boot
 counter, seq counts content changes within it from 0. Every cell carries the seq at which it last changed; a removed cell stays as an
 `absent` entry. So a delta from any base is "the cells with a greater seq", any holder can make one for any receiver, and merging is
-newest per cell. The hash of the whole map at seq (a sum of the cells' content hashes, so that it moves with each cell at constant cost)
-is signed by the node: a receiver that merged up to seq must arrive at that hash, or it asks for the whole map again.
+newest per cell.
 
 The *beat* counts heartbeats; it moves while the content stands still. Ages need no synchronised clocks: a beat travels with the
 milliseconds it has already lived, and each holder adds its own holding time on its own clock that runs on during suspend.
+
+At every beat the node signs where its stream stands: the position, the beat, and the hash and size of the whole map, every entry of it
+with all that it holds. A receiver that merged up to seq must arrive at that hash, or it asks for the whole map again; so whoever relays
+a stream can neither change nor leave out anything, nor make up a beat. What is not signed is the age, which every hop adds to.
 """
 
-from collections.abc import Callable, Iterable
-from enum import Enum
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum, IntEnum
 from math import isfinite
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -24,8 +28,9 @@ from store.limits import limit
 ABSENT = "absent"
 UNKNOWN_AGE_MS = 2**40
 """The age of a beat that came from the disk: nobody knows how long it lay there. It adds up with real time and is always stale."""
+TRUNCATED = "truncated"
+"""The reason that a cell carries of which something was left out, because it or its stream was too large."""
 DETAIL_DEPTH = 12
-_HASH_MODULUS = 2**256
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -56,7 +61,8 @@ class CellEntry(msgspec.Struct, frozen=True, array_like=True):
 class HealthDelta(msgspec.Struct, frozen=True, array_like=True):
     """All cells of one stream that changed after `base` (a seq of the same epoch; 0 = the whole map), and the proof of where that leads.
 
-    A delta that is too large for one message travels in `parts`, each with a share of the cells; the receiver puts them together first.
+    `map_hash` and `size` (bytes) are the whole map's at the head. A delta that is too large for one message travels in `parts`, each with
+    a share of the cells; the receiver puts them together first.
     """
 
     node: Annotated[str, Meta(max_length=255)]
@@ -64,10 +70,16 @@ class HealthDelta(msgspec.Struct, frozen=True, array_like=True):
     base: _Count
     age_ms: _Count
     map_hash: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    size: _Count
     signature: Annotated[bytes, Meta(max_length=64)]
     cells: Annotated[tuple[CellEntry, ...], Meta(max_length=2 * 4096 + 16)]
     part: _Count = 0
-    parts: Annotated[int, Meta(ge=1, le=64)] = 1
+    parts: Annotated[int, Meta(ge=1, le=256)] = 1
+
+    @property
+    def body(self) -> bytes:
+        """What `signature` is over."""
+        return head_body(self.node, self.head, self.map_hash, self.size)
 
 
 class Merge(Enum):
@@ -80,6 +92,7 @@ class Merge(Enum):
     MISMATCH = "the merged map is not the one that was signed: ask for the whole map"
     FORGED = "the signature is wrong: drop it"
     EQUIVOCATION = "the same position was signed with two different contents: alarm"
+    OVERSIZED = "the map that was signed is larger than any that is taken: do not ask for it"
 
 
 def is_plain(cell: Cell) -> bool:
@@ -99,32 +112,60 @@ def _plain(value: object, depth: int) -> bool:
     return isinstance(value, list | tuple) and all(_plain(item, depth - 1) for item in value)
 
 
-def head_body(node: str, head: Head, map_hash: bytes) -> bytes:
-    """What the node signs: the name, the position of the content, and the hash of the map there. The beat is not signed."""
-    return msgspec.msgpack.encode(("pathmesh-health", node, head.actor, head.epoch, head.seq, map_hash))
+def head_body(node: str, head: Head, map_hash: bytes, size: int) -> bytes:
+    """What the node signs: its name, the position and beat, and the hash and size of the map there."""
+    return msgspec.msgpack.encode(("pathmesh-health", node, head.actor, head.epoch, head.seq, head.beat, map_hash, size))
+
+
+class Mark(NamedTuple):
+    """What an entry adds to its map: its own hash (32 bytes), and its size in bytes."""
+
+    digest: bytes
+    size: int
+
+
+_canonical = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def mark(entry: CellEntry) -> Mark:
+    """The mark of an entry, over all that it holds. What a later version adds to cells is left out: an older one would not know it."""
+    c = entry.cell
+    body = _canonical.encode((entry.seq, c.kind, c.id, c.state, c.reasons, c.detail, c.measures, float(c.observed_at)))
+    return Mark(hashlib.sha256(body).digest(), len(body))
+
+
+def map_hash(marks: Iterable[Mark]) -> bytes:
+    """The hash of a map (32 bytes): SHA-256 over its entries' hashes, sorted. No sum: a sum can be met by other entries (Wagner 2002)."""
+    return hashlib.sha256(b"".join(sorted(m.digest for m in marks))).digest()
+
+
+_Key = tuple[str, str]
 
 
 class HealthStream:
     """One node's stream as this node holds it.
 
-    Invariants: no entry's seq is above the head's; `map_hash` is the sum of the content hashes of the entries that are not absent.
+    Invariants: no entry's seq is above the head's; `marks` are the entries' marks, and `map_hash` and `size` come from them; `signature`
+    covers exactly `head`, `map_hash` and `size` (empty only in a stream that is being made).
     """
 
     def __init__(self, node: str, head: Head, age_ms: int = 0, heard_ms: int = 0) -> None:
         self.node = node
         self.head = head
         self.signature = b""
-        self.entries: dict[tuple[str, str], CellEntry] = {}
-        self._sum = 0
+        self.hold({}, {})
         self._age_ms = age_ms
         self._heard_ms = heard_ms
         self.content_heard_ms = heard_ms
         self.fresh = True
         """False after a restart, until a newer beat of known age than the one on disk arrives."""
 
-    @property
-    def map_hash(self) -> bytes:
-        return self._sum.to_bytes(32, "big")
+    def hold(self, entries: Mapping[_Key, CellEntry], marks: Mapping[_Key, Mark]) -> None:
+        """Make these the content."""
+        self.entries = entries
+        self.marks = marks
+        self.map_hash = map_hash(marks.values())
+        self.size = sum(m.size for m in marks.values())
 
     def age_ms(self, now_ms: int) -> int:
         """How old the newest beat is: what it had lived when it came, plus the time since. Milliseconds."""
@@ -138,52 +179,52 @@ class HealthStream:
         """What a holder of `(epoch, seq)` `base` lacks; None or another epoch = the whole map."""
         start = base[1] if base is not None and base[0] == self.head.epoch and base[1] <= self.head.seq else 0
         changed = tuple(e for e in self.entries.values() if e.seq > start)
-        return HealthDelta(self.node, self.head, start, self.age_ms(now_ms), self.map_hash, self.signature, changed)
+        return HealthDelta(self.node, self.head, start, self.age_ms(now_ms), self.map_hash, self.size, self.signature, changed)
 
-    def hear_beat(self, head: Head, age_ms: int, now_ms: int) -> bool:
-        """Take a newer beat of exactly the content held here; whether it was newer.
+    def hear_beat(self, head: Head, signature: bytes, age_ms: int, now_ms: int, verify: Callable[[bytes, bytes], bool]) -> Merge:
+        """Take a newer beat of exactly the content held here: BEAT, OLD or FORGED. The signature is only looked at if it would be taken.
 
         A beat of newer content is not taken: it would make what is shown look fresher than it is. The content comes first.
         """
         if head.content != self.head.content or head.beat <= self.head.beat or (self.fresh and age_ms >= UNKNOWN_AGE_MS):
-            return False
-        self.head = Head(self.head.actor, self.head.epoch, self.head.seq, head.beat)
+            return Merge.OLD
+        if not verify(head_body(self.node, head, self.map_hash, self.size), signature):
+            return Merge.FORGED
+        self.head, self.signature = head, signature
         self._age_ms, self._heard_ms = age_ms, now_ms
         self.fresh = age_ms < UNKNOWN_AGE_MS
-        return True
+        return Merge.BEAT
 
     def merge(self, delta: HealthDelta, now_ms: int, verify: Callable[[bytes, bytes], bool]) -> Merge:
         """Take a delta of the same epoch. `verify(body, signature)` judges the signature by the node's registered key."""
-        if delta.head.epoch != self.head.epoch:
-            return Merge.OLD
-        if delta.head.seq < self.head.seq:
+        if delta.head.epoch != self.head.epoch or delta.head.seq < self.head.seq:
             return Merge.OLD
         if delta.head.seq == self.head.seq and self.signature:
-            if delta.map_hash != self.map_hash and verify(head_body(self.node, delta.head, delta.map_hash), delta.signature):
-                return Merge.EQUIVOCATION
-            return Merge.BEAT if self.hear_beat(delta.head, delta.age_ms, now_ms) else Merge.OLD
+            if (delta.map_hash, delta.size) != (self.map_hash, self.size):
+                return Merge.EQUIVOCATION if verify(delta.body, delta.signature) else Merge.FORGED
+            return self.hear_beat(delta.head, delta.signature, delta.age_ms, now_ms, verify)
         if delta.base > self.head.seq:
             return Merge.GAP
-        if not verify(head_body(self.node, delta.head, delta.map_hash), delta.signature):
+        if not verify(delta.body, delta.signature):
             return Merge.FORGED
-        entries, total = (dict(self.entries), self._sum) if delta.base else ({}, 0)
+        if delta.size > limit("stream_bytes"):
+            return Merge.OVERSIZED
+        entries, marks = (dict(self.entries), dict(self.marks)) if delta.base else ({}, {})
         for entry in delta.cells:
             if entry.seq > delta.head.seq:
                 return Merge.MISMATCH
-            old = entries.get(entry.cell.key)
-            if old is not None and old.seq >= entry.seq:
-                continue
-            total += _weight(entry.cell) - (_weight(old.cell) if old else 0)
-            entries[entry.cell.key] = entry
-        total %= _HASH_MODULUS
-        if total.to_bytes(32, "big") != delta.map_hash:
+            key = entry.cell.key
+            old = entries.get(key)
+            if old is None or old.seq < entry.seq:
+                entries[key], marks[key] = entry, mark(entry)
+        if map_hash(marks.values()) != delta.map_hash or sum(m.size for m in marks.values()) != delta.size:
             return Merge.MISMATCH
-        newer_beat = delta.head.beat > self.head.beat or not self.signature
-        self.entries, self._sum, self.signature = entries, total, delta.signature
-        self.head = Head(delta.head.actor, delta.head.epoch, delta.head.seq, max(self.head.beat, delta.head.beat))
+        if len(entries) > limit("stream_cells"):
+            return Merge.OVERSIZED
+        self.hold(entries, marks)
+        self.head, self.signature = delta.head, delta.signature
         self.content_heard_ms = now_ms
-        if newer_beat:
-            self._age_ms, self._heard_ms, self.fresh = delta.age_ms, now_ms, delta.age_ms < UNKNOWN_AGE_MS
+        self._age_ms, self._heard_ms, self.fresh = delta.age_ms, now_ms, delta.age_ms < UNKNOWN_AGE_MS
         return Merge.TAKEN
 
 
@@ -196,65 +237,94 @@ def new_stream(delta: HealthDelta, now_ms: int, verify: Callable[[bytes, bytes],
     return (stream if result is Merge.TAKEN else None), result
 
 
+class Cut(IntEnum):
+    """What a stream that would be larger than its limit leaves out; each step leaves out more."""
+
+    NOTHING = 0
+    MEASURES = 1
+    LISTS = 2
+    DETAIL = 3
+
+
+def cut_down(cell: Cell, cut: Cut) -> Cell:
+    """The cell without what the step leaves out. A cell that lost content says so among its reasons."""
+    if cut is Cut.NOTHING:
+        return cell
+    detail = {} if cut is Cut.DETAIL else {k: v for k, v in cell.detail.items() if cut is Cut.MEASURES or not isinstance(v, list | tuple)}
+    reasons = cell.reasons if len(detail) == len(cell.detail) else (*cell.reasons[:16], TRUNCATED)
+    return Cell(cell.kind, cell.id, cell.state, reasons, detail, observed_at=cell.observed_at)
+
+
 class OwnStream:
     """This node's own stream: the only writer of it.
 
-    A snapshot that equals the last one by content moves nothing. `sign(body)` makes the signature over each new position.
+    A snapshot that equals the last one by content moves nothing. `sign(body)` makes the signature over each position and beat. `cut` says
+    what the present content leaves out to keep within the limit.
     """
 
     def __init__(self, node: str, actor: bytes, epoch: int, sign: Callable[[bytes], bytes], now_ms: int) -> None:
         self.stream = HealthStream(node, Head(actor, epoch, 0, 0), 0, now_ms)
+        self.cut = Cut.NOTHING
         self._sign = sign
-        self._seal()
+        self._content: dict[_Key, bytes] = {}
+        """The content hash of each cell that exists."""
+        self._seal(self.stream.head)
 
     def report(self, cells: Iterable[Cell], now_ms: int) -> bool:
         """Take a whole snapshot; whether the content changed. What is missing from it becomes an absent entry."""
         stream = self.stream
-        reported = {cell.key: cell for cell in cells}
-        for key, entry in stream.entries.items():
-            if key not in reported and entry.cell.state != ABSENT:
-                reported[key] = Cell(key[0], key[1], ABSENT)
-        changed = [c for c in reported.values() if self._differs(c)]
-        if not changed:
-            return False
+        reported = [cell for cell in cells if cell.state != ABSENT]
         seq = stream.head.seq + 1
-        for cell in changed:
-            old = stream.entries.get(cell.key)
-            stream._sum = (stream._sum + _weight(cell) - (_weight(old.cell) if old else 0)) % _HASH_MODULUS
-            stream.entries[cell.key] = CellEntry(seq, cell)
-        self._forget_absent()
-        stream.head = Head(stream.head.actor, stream.head.epoch, seq, stream.head.beat + 1)
+        for cut in Cut:
+            entries, marks, content = self._map(reported, cut, seq)
+            if sum(m.size for m in marks.values()) <= limit("stream_bytes"):
+                break
+        self.cut = cut
+        if all(entry.seq < seq for entry in entries.values()):
+            return False
+        self._content = content
+        stream.hold(entries, marks)
         stream._heard_ms = stream.content_heard_ms = now_ms
-        self._seal()
+        self._seal(Head(stream.head.actor, stream.head.epoch, seq, stream.head.beat + 1))
         return True
 
     def beat(self, now_ms: int) -> None:
         """One heartbeat: the content stands, the node lives."""
         head = self.stream.head
-        self.stream.head = Head(head.actor, head.epoch, head.seq, head.beat + 1)
         self.stream._heard_ms = now_ms
+        self._seal(Head(head.actor, head.epoch, head.seq, head.beat + 1))
 
-    def _differs(self, cell: Cell) -> bool:
-        old = self.stream.entries.get(cell.key)
-        if old is None:
-            return cell.state != ABSENT
-        return content_hash(old.cell) != content_hash(cell)
-
-    def _forget_absent(self) -> None:
-        """Keep within the limit: a receiver that misses an absent entry finds the hash wrong and asks for the whole map."""
-        entries = self.stream.entries
-        excess = len(entries) - limit("stream_cells")
-        if excess > 0:
-            for entry in sorted((e for e in entries.values() if e.cell.state == ABSENT), key=lambda e: e.seq)[:excess]:
-                del entries[entry.cell.key]
-
-    def _seal(self) -> None:
+    def _map(self, reported: Iterable[Cell], cut: Cut, seq: int) -> tuple[dict[_Key, CellEntry], dict[_Key, Mark], dict[_Key, bytes]]:
+        """The entries, their marks and their content hashes as they would be at `seq`; what did not change keeps its entry."""
         stream = self.stream
-        stream.signature = self._sign(head_body(stream.node, stream.head, stream.map_hash))
+        entries: dict[_Key, CellEntry] = {}
+        marks: dict[_Key, Mark] = {}
+        content: dict[_Key, bytes] = {}
 
+        def put(key: _Key, entry: CellEntry) -> None:
+            entries[key] = entry
+            marks[key] = stream.marks[key] if entry is stream.entries.get(key) else mark(entry)
 
-def _weight(cell: Cell) -> int:
-    return 0 if cell.state == ABSENT else int.from_bytes(content_hash(cell), "big")
+        for whole in reported:
+            cell = cut_down(whole, cut)
+            key = cell.key
+            content[key] = content_hash(cell)
+            old = stream.entries.get(key)
+            stays = old is not None and self._content.get(key) == content[key] and not (cut and old.cell.measures)
+            put(key, old if stays and old is not None else CellEntry(seq, cell))
+        for key, old in stream.entries.items():
+            if key not in content:
+                put(key, old if old.cell.state == ABSENT else CellEntry(seq, Cell(*key, ABSENT)))
+        if len(entries) > limit("stream_cells"):
+            # All at once: each time that one is forgotten, everybody finds another hash and asks for the whole map.
+            entries = {key: entries[key] for key in content}
+            marks = {key: marks[key] for key in content}
+        return entries, marks, content
+
+    def _seal(self, head: Head) -> None:
+        stream = self.stream
+        stream.head = head
+        stream.signature = self._sign(head_body(stream.node, head, stream.map_hash, stream.size))
 
 
 class StreamRow(msgspec.Struct, frozen=True):
@@ -283,8 +353,7 @@ def decode_stream(blob: bytes, now_ms: int) -> HealthStream:
     except msgspec.MsgspecError as fault:
         raise ValueError(f"a damaged health row: {fault}") from None
     stream = HealthStream(row.node, row.head, UNKNOWN_AGE_MS, now_ms)
-    stream.entries = {e.cell.key: e for e in row.entries}
-    stream._sum = sum(_weight(e.cell) for e in row.entries) % _HASH_MODULUS
+    stream.hold({e.cell.key: e for e in row.entries}, {e.cell.key: mark(e) for e in row.entries})
     stream.signature = row.signature
     stream.fresh = False
     if stream.map_hash != row.map_hash:

@@ -38,15 +38,45 @@ LIMITS: dict[str, Limit] = {
     "hold_back_bytes": Limit(8 * MIB, "bytes", "the same, by size", "dropped; pulled again", "hold_back_dropped"),
     "unstable_edits": Limit(100_000, "edits", "edits kept for members that lack them", "edit refused but resolve and retire"),
     "unstable_bytes": Limit(64 * MIB, "bytes", "the same, by size", "edit refused but resolve and retire"),
+    "void_edits": Limit(
+        16,
+        "edits",
+        "what one author may add beyond its rights; an honest node adds none",
+        "this edit and its author's later ones refused",
+        "edits_refused",
+    ),
     "pending_local_edits": Limit(64, "edits", "local edits that wait for the disk", "edit refused: busy"),
     "api_clients": Limit(64, "connections", "local clients at a time", "503"),
     "request_bytes": Limit(MIB, "bytes", "an ordinary request", "413"),
     "document_request_bytes": Limit(4 * MIB, "bytes", "a whole document", "413"),
     "traces": Limit(4096, "entries", "the ring of recent commit and health times", "oldest forgotten"),
-    "stream_bytes": Limit(16 * MIB, "bytes", "one node's health cells", "delta dropped", "health_oversized"),
-    "stream_cells": Limit(16_384, "cells", "the same by number, with cells that are gone", "delta dropped", "health_oversized"),
+    "stream_bytes": Limit(
+        48 * MIB,
+        "bytes",
+        "one node's health: the most LUNs with the most paths take 32 MiB",
+        "its node leaves out measures, then lists, then all detail, and says so; others refuse it",
+        "health_oversized",
+    ),
+    "stream_cells": Limit(
+        16_384,
+        "cells",
+        "the same by number, with cells that are gone",
+        "those that are gone are forgotten; others refuse it",
+        "health_oversized",
+    ),
     "cell_bytes": Limit(64 * KIB, "bytes", "one health cell, which travels whole", "its detail is left out", "cells_oversized"),
+    "forged_beats": Limit(
+        8,
+        "beats",
+        "signatures that do not fit cost time; a node that runs twice explains a few",
+        "the message's others dropped, its sender blamed",
+        "beats_forged",
+    ),
     "answer_parts": Limit(12, "messages", "health messages in answer to one digest", "the rest follows at the next digest"),
+    "answer_gap_ms": Limit(100, "ms", "the least time between two answers to one peer's digests", "the newest digest waits"),
+    "receive_ms": Limit(
+        5, "ms", "messages taken at a time before the loop's other work gets its turn", "the rest follows in the next turn"
+    ),
     "expulsion_ms": Limit(10_000, "ms", "how long a peer that sent garbage is not heard", "its messages are dropped", "messages_expelled"),
 }
 

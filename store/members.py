@@ -96,6 +96,14 @@ def read_member(name: str, value: Options) -> Member | None:
     return member
 
 
+def registered(changes: Mapping[str, Options | None]) -> list[Member]:
+    """The members that the changes register, whatever their state."""
+    found = (
+        read_member(key.removeprefix(MEMBER_PREFIX), v) for key, v in changes.items() if v is not None and key.startswith(MEMBER_PREFIX)
+    )
+    return [member for member in found if member is not None]
+
+
 def fold_member(name: str, siblings: Iterable[Sibling], admitted: Mapping[Actor, int] | None = None) -> Member | None:
     """Decide who holds a name among the siblings of `member/<name>`.
 

@@ -4,6 +4,7 @@ Pure. The replica decides whether an edit may be committed (`admit`) and takes i
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from typing import NamedTuple
 from store.clocks import Actor, Dot, Vector, covers, dominates
 from store.edits import KNOWN_KINDS, SignedEdit
 from store.fold import Fold
-from store.members import MEMBER_PREFIX, MemberState, Registry, Role, may_author, read_member, read_registry
+from store.limits import limit
+from store.members import MEMBER_PREFIX, MemberState, Registry, Role, may_author, read_member, read_registry, registered
 
 CLUSTER_KEY = "cluster/identity"
 
@@ -35,7 +37,7 @@ class Admission(Enum):
     READY = "commit it"
     WAIT = "hold it back: something it depends on is missing"
     DUPLICATE = "it was committed before"
-    REFUSED = "its author is unknown or its signature is wrong: drop it, blame whoever sent it"
+    REFUSED = "its author is unknown, or may not add it to the log, or its signature is wrong: drop it"
 
 
 class Replica:
@@ -46,6 +48,11 @@ class Replica:
 
     Who an author is (key and role) is judged per edit, from the admissions that this very edit has seen: the first of them by
     `(lamport, actor)`. So two sponsors that let one actor in at the same time, with different roles, make no two nodes disagree.
+
+    An observer's edits are refused. Another author's edit beyond its rights is *void*: it moves the clock and nothing else. After
+    `void_edits` of them the author's next is refused, and with it all that follow, for they build on it. Every node refuses the same
+    edits, because an edit's past holds all earlier ones of its author. (Edits of an unknown kind are void too, and not counted: a node
+    of a later version may know the kind.)
     """
 
     def __init__(self, cluster_id: str, verify: Verify, log: Iterable[SignedEdit] = ()) -> None:
@@ -55,6 +62,8 @@ class Replica:
         self.registry = Registry({})
         self.log_bytes = 0
         self.voided = 0
+        self._beyond: Counter[Actor] = Counter()
+        """How many edits beyond its rights each author has in the log."""
         self._verify = verify
         self._retired: set[Actor] = set()
         self._log: dict[Actor, list[tuple[int, bytes]]] = {}
@@ -66,8 +75,11 @@ class Replica:
     def __len__(self) -> int:
         return self._next
 
-    def admit(self, signed: SignedEdit, clock: Vector | None = None) -> Admission:
-        """Judge an edit against what is committed now, or will be: `clock` is the committed clock plus a batch on its way to the disk."""
+    def admit(self, signed: SignedEdit, clock: Vector | None = None, signer: bytes | None = None) -> Admission:
+        """Judge an edit against what is committed now, or will be: `clock` is the committed clock plus a batch on its way to the disk.
+
+        The batch must hold no admission of the edit's author. `signer` is the key that is known to have made the signature.
+        """
         edit = signed.edit
         ahead = self.fold.clock if clock is None else clock
         if covers(ahead, edit.dot):
@@ -75,21 +87,31 @@ class Replica:
         if not dominates(ahead, edit.context):
             return Admission.WAIT
         author = self._author(signed) or self._founder(signed)
-        if author is not None and self._verify(author.signing_key, signed.body, signed.signature):
-            return Admission.READY
+        if author is not None and author.role is not Role.OBSERVER:
+            beyond = not may_author(author.role, edit.changes)
+            if beyond and not self.fold.deliverable(edit):
+                return Admission.WAIT  # those before it are not counted yet
+            if (not beyond or self._beyond[edit.actor] < limit("void_edits")) and (
+                signer == author.signing_key or self._verify(author.signing_key, signed.body, signed.signature)
+            ):
+                return Admission.READY
         # What it has seen may be on its way to the disk, and its author's admission with it.
         return Admission.REFUSED if self.fold.deliverable(edit) else Admission.WAIT
 
-    def genuine(self, signed: SignedEdit) -> bool | None:
-        """Whether the signature is one of a key that its actor was admitted with; None if the actor is not known here yet."""
-        keys = {author.signing_key for author in self.authors.get(signed.edit.actor, ())}
-        if not keys:
-            return None
-        return any(self._verify(key, signed.body, signed.signature) for key in keys)
+    def knows(self, actor: Actor) -> bool:
+        """Whether the actor was ever admitted."""
+        return actor in self.authors
 
-    def commit(self, signed: SignedEdit) -> tuple[str, ...]:
-        """Take an edit that was admitted as READY and is durable; returns the keys whose siblings changed."""
-        changed = self._take(signed)
+    def signer(self, signed: SignedEdit) -> bytes | None:
+        """The key that made the signature, among those that the edit's actor was admitted with; None if it was none of them."""
+        keys = {author.signing_key for author in self.authors.get(signed.edit.actor, ())}
+        return next((key for key in keys if self._verify(key, signed.body, signed.signature)), None)
+
+    def commit(self, *batch: SignedEdit) -> set[str]:
+        """Take edits that were admitted as READY and are durable, in order; returns the keys whose siblings changed."""
+        changed: set[str] = set()
+        for signed in batch:
+            changed.update(self._take(signed))
         if any(key.startswith(MEMBER_PREFIX) for key in changed):
             self.registry = self._read_registry()
         return changed
@@ -99,9 +121,11 @@ class Replica:
 
         Judged by what its author was admitted as, in the edit's own past, so every node voids the same edits.
         """
-        edit = signed.edit
+        return signed.edit.kind not in KNOWN_KINDS or self._is_beyond(signed)
+
+    def _is_beyond(self, signed: SignedEdit) -> bool:
         author = self._author(signed)
-        return edit.kind not in KNOWN_KINDS or author is None or not may_author(author.role, edit.changes)
+        return author is None or not may_author(author.role, signed.edit.changes)
 
     def since(self, vector: Vector, budget: int, *, also: Iterable[Dot] = ()) -> tuple[list[bytes], bool]:
         """The raw edits that `vector` lacks, in causal order, up to `budget` bytes, and whether more remain.
@@ -144,6 +168,7 @@ class Replica:
             self.authors[edit.actor] = [founder]
         void = self.is_void(signed)
         self.voided += void
+        self._beyond[edit.actor] += void and self._is_beyond(signed)
         changed = self.fold.apply(edit, void=void)
         entries = self._log.setdefault(edit.actor, [])
         if len(entries) != edit.counter - 1:
@@ -165,12 +190,7 @@ class Replica:
 
     def _admit_authors(self, signed: SignedEdit) -> None:
         edit = signed.edit
-        for key, value in edit.changes.items():
-            if not key.startswith(MEMBER_PREFIX) or value is None:
-                continue
-            member = read_member(key.removeprefix(MEMBER_PREFIX), value)
-            if member is None:
-                continue
+        for member in registered(edit.changes):
             if member.state is MemberState.RETIRED:
                 self._retired.add(member.actor)
             author = Author(member.name, member.signing_key, member.role, edit.lamport, edit.dot)

@@ -92,3 +92,12 @@ async def test_what_the_disk_refused_goes_with_the_next_change(memory_cluster: A
     rows, gone = disk.writes[0]
     assert set(rows) == {"n2"} and gone == {"n8", "n9"}
     await stopped(task)
+
+
+async def test_a_clean_stop_writes_what_came_last(memory_cluster: Any, eventually: Any) -> None:
+    _, disk, keeper, task = await keeping(memory_cluster, eventually)
+    keeper.news(Publish(health=frozenset({"n2"})))
+    await eventually("the first is written", lambda: disk.writes)
+    keeper.news(Publish(health=frozenset({"n2", "n9"})))
+    await stopped(task)
+    assert [(set(rows), gone) for rows, gone in disk.writes] == [({"n2"}, set()), ({"n2"}, {"n9"})]

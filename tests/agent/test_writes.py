@@ -160,6 +160,24 @@ async def test_both_sides_show_one_winner_and_a_resolution_clears_both(memory_cl
         assert cluster[name].picture.config.document[KEY] == {"alias": "both"}
 
 
+async def test_concurrent_acceptances_can_be_resolved_too(memory_cluster: Any) -> None:
+    cluster = memory_cluster("n1", "n2")
+    await cluster.converged()
+    cluster.network.cut(cluster["n1"].key, cluster["n2"].key)
+    key, before = f"ack/n1/{A}", cluster["n1"].picture.config.digest
+    for name in ("n1", "n2"):
+        await cluster[name].writer.record({key: {"paths": f"of {name}", "reason": "", "by": name, "expires": ""}})
+    cluster.network.heal_all()
+    await cluster.converged()
+    node = cluster["n1"]
+    siblings = node.engine.replica.fold.siblings(key)
+    number = next(n for n, s in enumerate(siblings, 1) if s.author == "n2")
+    written = await node.writer.resolve(key, [str(s.dot) for s in siblings], take=number, value=None, reason="")
+    assert written.changed == (key,) and not node.engine.replica.fold.in_conflict(key)
+    assert node.engine.replica.fold.value(key) == siblings[number - 1].value
+    assert node.picture.config.digest == before == written.digest
+
+
 async def test_a_resolution_of_an_older_picture_leaves_the_newcomer(memory_cluster: Any) -> None:
     cluster = memory_cluster("n1", "n2", "n3")
     await cluster.converged()

@@ -1,5 +1,8 @@
 """The collector: one poll from socket to cells, with what it keeps."""
 
+import asyncio
+import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from apply.storages import ExpectedNodes
 from apply.sysfs import NoFacts
 from apply.topology import PATHS_COMMAND, SIZES_COMMAND
 from store.cells import Cell
+from store.errors import UnavailableError
 from store.records import MemoryRecords
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +35,7 @@ class Script:
         self.asked: list[str] = []
         self.error: MultipathdError | None = None
         self.pid = 801
+        self.fail: dict[str, MultipathdError] = {}
         self.capture = capture
 
     @property
@@ -53,6 +58,8 @@ class Script:
         self.asked.append(command)
         if self.error is not None:
             raise self.error
+        if command in self.fail:
+            raise self.fail[command]
         return f"pid {self.pid} idle\n" if command == "show daemon" else self.answers[command]
 
 
@@ -184,6 +191,152 @@ async def test_the_version_is_asked_for_once_a_daemon() -> None:
     node.script.pid = 802
     await node.poll()
     assert node.script.asked.count("show maps version") == 2
+
+
+@pytest.mark.parametrize("command", ["show daemon", "show maps json", PATHS_COMMAND, SIZES_COMMAND])
+@pytest.mark.parametrize("error", [DaemonTimeout("busy"), DaemonGarbage("cut"), DaemonDown("stopped"), CommandFailed("no")])
+async def test_a_question_that_fails_does_not_change_the_tools(command: str, error: MultipathdError) -> None:
+    node = Node()
+    await node.poll()
+    node.script.fail[command] = error
+    cells = await node.poll()
+    assert (node.collector.facts.version, cells["node"].detail["tools_version"]) == ((0, 9, 4), "0.9.4")
+    assert node.collector.facts.state != "running"
+    assert await node.collector.tools_version() == (0, 9, 4)
+    node.script.fail.clear()
+    await node.poll()
+    assert node.collector.facts.state == "running"
+    assert node.script.asked.count("show maps version") == 1
+
+
+async def test_garbage_instead_of_maps_or_of_a_pid_does_not_change_the_tools() -> None:
+    node = Node()
+    await node.poll()
+    node.script.answers["show maps json"] = "nothing"
+    await node.poll()
+    assert node.collector.facts == DaemonFacts("garbage", 801, "idle", (0, 9, 4))
+    assert await read_facts(Mute(), node.collector.facts) == DaemonFacts("garbage", 801, "", (0, 9, 4))
+
+
+class Mute:
+    async def ask(self, command: str) -> str:
+        return ""
+
+
+async def test_the_version_goes_with_the_package() -> None:
+    node = Node()
+    await node.poll()
+    node.script.error = NotInstalled("gone")
+    await node.poll()
+    assert node.collector.facts == DaemonFacts("not-installed")
+    node.script.error = None
+    node.script.answers["show maps version"] = "multipath-tools v0.11.1 (01/01, 2025)\n"
+    await node.poll()
+    assert node.collector.facts.version == (0, 11, 1)
+
+
+async def test_a_new_daemon_has_no_version_until_it_says_so() -> None:
+    node = Node()
+    await node.poll()
+    node.script.pid = 802
+    node.script.fail["show maps version"] = DaemonTimeout("busy")
+    await node.poll()
+    assert node.collector.facts.version is None, "the tools may be others now"
+    with pytest.raises(DaemonTimeout):
+        await node.collector.tools_version()
+    node.script.fail.clear()
+    assert await node.collector.tools_version() == (0, 9, 4)
+    await node.poll()
+    assert node.collector.facts == DaemonFacts("running", 802, "idle", (0, 9, 4))
+
+
+async def test_the_tools_are_asked_before_the_first_poll() -> None:
+    assert await Node().collector.tools_version() == (0, 9, 4)
+
+
+class FullDisk(MemoryRecords):
+    """Records that can be read or written only if they are told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: set[str] = set()
+
+    async def load(self, kind: str) -> dict[str, bytes]:
+        if "load" in self.broken:
+            raise UnavailableError("the database is locked", code="database-locked")
+        return await super().load(kind)
+
+    async def change(self, kind: str, put: Mapping[str, bytes], delete: Iterable[str] = ()) -> None:
+        if "change" in self.broken:
+            raise UnavailableError("the disk is full", code="disk-full")
+        await super().change(kind, put, delete)
+
+
+async def test_a_full_disk_hides_no_failure() -> None:
+    node = Node()
+    node.records = disk = FullDisk()
+    node.restart()
+    disk.broken.add("change")
+    cells = await node.poll()
+    assert (cells[W].state, cells[W].detail["paths"]["usable"], cells[W].detail["baseline"]) == ("healthy", 2, [])
+    assert cells["node"].detail["notes"] == ["learned paths could not be kept: the disk is full"]
+    node.script.capture = "08_all_paths_failed"
+    assert (await node.poll())[W].state == "failed"
+    node.script.capture = "03_healthy_2paths"
+    disk.broken.clear()
+    cells = await node.poll()
+    assert (cells["node"].detail["notes"], cells[W].detail["baseline"]) == ([], [FIRST, SECOND])
+    assert (await node.baselines())[W].identities == (FIRST, SECOND)
+
+
+async def test_what_was_learned_before_stays_in_force_on_a_full_disk() -> None:
+    node = Node()
+    node.records = disk = FullDisk()
+    node.restart()
+    await node.poll()
+    disk.broken.add("change")
+    node.script.capture = "06_one_path_removed"
+    node.context["acceptances"] = {W: Acceptance("dot1", (FIRST,))}
+    for _ in range(2):
+        cells = await node.poll()
+        assert cells[W].reasons[0] == "path-lost", "an acceptance that a restart would forget is not in force"
+    disk.broken.clear()
+    await node.poll()
+    assert (await node.poll())[W].state == "healthy"
+
+
+async def test_a_locked_database_at_the_start_hides_no_failure() -> None:
+    node = Node()
+    await node.poll()
+    stored = await node.records.load(BASELINES)
+    node.records = disk = FullDisk()
+    await disk.change(BASELINES, stored)
+    node.restart()
+    disk.broken.add("load")
+    node.script.capture = "06_one_path_removed"
+    cells = await node.poll()
+    assert (cells[W].state, cells["node"].detail["notes"]) == ("degraded", ["learned paths could not be kept: the database is locked"])
+    disk.broken.clear()
+    assert (await node.poll())[W].reasons[0] == "path-lost"
+
+
+async def test_the_kernel_is_looked_at_beside_the_loop() -> None:
+    turned = threading.Event()
+
+    class Slow(NoFacts):
+        def attached_wwids(self) -> frozenset[str]:
+            return frozenset({"loop-turned"} if turned.wait(5) else ())
+
+        def ancestry(self, dev: str) -> str | None:
+            assert threading.current_thread() is not threading.main_thread()
+            return None
+
+    node = Node()
+    node.devices = Slow()
+    node.restart()
+    asyncio.get_running_loop().call_later(0.02, turned.set)
+    async with asyncio.timeout(4):
+        assert (await node.poll())[W].state == "healthy"
 
 
 async def test_exact_sizes_win() -> None:

@@ -58,3 +58,10 @@ def test_rendered_files_are_read_back(aliases: dict[str, str]) -> None:
     assert {w: v["alias"] for w, v in multipaths(parse(content.decode())).items()} == aliases
     gone = multipaths(parse(without_aliases(content, frozenset(aliases)).decode()))
     assert gone == {w: {"wwid": w} for w in aliases}
+
+
+def test_a_text_that_was_read_is_not_read_again() -> None:
+    text = 'defaults {\n\tpolling_interval "5"\n}\n'
+    assert parse(text) is parse("".join(text))
+    assert parse(text + "#") is not parse(text)
+    assert parse(text + "#") == parse(text)

@@ -52,13 +52,15 @@ def test_keeping_and_restoring(tmp_path: Path) -> None:
     dropins = DropIns(tmp_path / "conf.d", tmp_path / "kept")
     dropins.install(MAIN, RenderedFile(OURS, 0o600), quiet)
     dropins.keep({MAIN: RenderedFile(OURS, 0o600)})
+    assert dropins.kept() == dropins.present() == {MAIN: RenderedFile(OURS, 0o600)}
     dropins.install(MAIN, RenderedFile(OURS + b"# bad\n", 0o644), quiet)
     dropins.install(OVERRIDES, RenderedFile(OURS, 0o644), quiet)
-    dropins.restore()
+    dropins.restore(dropins.kept())
     assert dropins.current() == {MAIN: OURS}
     assert (tmp_path / "conf.d" / MAIN).stat().st_mode & 0o777 == 0o600
     dropins.keep({})
-    dropins.restore()
+    assert dropins.kept() == {}
+    dropins.restore(dropins.kept())
     assert dropins.current() == {}
 
 

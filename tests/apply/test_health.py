@@ -217,8 +217,34 @@ def test_the_reasons_of_a_missing_map() -> None:
 def test_a_missing_map_is_pending_for_a_while() -> None:
     young = view([], allowed_since={W: 1e9 - 59.0})
     old = view([], allowed_since={W: 1e9 - 61.0})
-    busy = view([], outcome=ApplyOutcome(ApplyState.PENDING, "d"))
-    assert [only(v).state for v in (young, old, busy)] == ["pending", "missing", "pending"]
+    assert [only(v).state for v in (young, old)] == ["pending", "missing"]
+
+
+HELD = ApplyError("prune-deferred", "something would be taken away")
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "notes", "shown"),
+    [
+        (ApplyState.PENDING, 0.0, (), "pending"),
+        (ApplyState.PENDING, 59.0, (ApplyError("wwid-not-visible", "no path"),), "pending"),
+        (ApplyState.PENDING, 61.0, (), "missing"),
+        (ApplyState.PENDING, -3600.0, (), "missing"),  # a clock that was set back does not hide a loss for an hour
+        (ApplyState.PENDING, 0.0, (HELD,), "missing"),
+        (ApplyState.IN_SYNC, 0.0, (), "missing"),
+        (ApplyState.FAILED, 0.0, (), "missing"),
+    ],
+)
+def test_an_apply_excuses_a_missing_map_for_a_while(state: ApplyState, age: float, notes: tuple[ApplyError, ...], shown: str) -> None:
+    outcome = ApplyOutcome(state, "d", notes=notes, since=1e9 - age)
+    assert only(view([], outcome=outcome)).state == shown
+
+
+def test_a_map_that_is_missing_stays_so_whatever_is_applied() -> None:
+    missing = view([], allowed_since={W: 0.0})
+    applying = ApplyOutcome(ApplyState.PENDING, "d", since=1e9 + 10.0)
+    edited = [view([], now, outcome=applying, allowed_since={W: 0.0}) for now in (10.0, 20.0, 30.0)]
+    assert [cell(d).state for d in poll(missing, *edited)] == ["missing"] * 4
 
 
 def test_a_map_is_not_missing_where_it_is_not_expected() -> None:

@@ -75,7 +75,11 @@ async def test_blanks_in_fstab(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("script", "reason"),
-    [("echo 2", "open 2 times"), ("exit 1", "dmsetup does not say whether it is open"), ("echo", "dmsetup does not say whether it is open")],
+    [
+        ("echo 2", "open 2 times"),
+        ("exit 1", "dmsetup does not say whether it is open"),
+        ("echo", "dmsetup does not say whether it is open"),
+    ],
 )
 async def test_the_open_count(root: Path, script: str, reason: str) -> None:
     assert await HostInUse(root, dmsetup(root, script)).reason(W) == reason
@@ -83,6 +87,10 @@ async def test_the_open_count(root: Path, script: str, reason: str) -> None:
 
 async def test_what_cannot_be_told_counts_as_in_use(root: Path) -> None:
     assert "cannot be told" in await HostInUse(root, None).reason(W)
+
+
+async def test_a_probe_that_cannot_be_started_counts_as_in_use(root: Path) -> None:
+    assert await HostInUse(root, str(root / "nowhere")).reason(W) == "dmsetup cannot be run: No such file or directory"
 
 
 async def test_udev_is_told_of_path_devices_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,3 +106,12 @@ async def test_udev_is_told_of_path_devices_only(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     await Udev().changed(["sda"])
     assert len(log.read_text().splitlines()) == 1
+
+
+async def test_an_event_that_cannot_be_sent_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "udevadm"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    await Udev().changed(["sd" + "a" * 200_000])  # more than the kernel takes as one argument
+    assert not (tmp_path / "ran").exists()

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apply.journal import KIND, OWNED, Appending, Committed, Journal, Ledger, Owned, Remembered, settle
+from apply.journal import KIND, OWNED, Appending, Committed, Journal, Ledger, Owned, Remembered, settle, torn
 from apply.outcome import ApplyError, ApplyOutcome, ApplyState
 from apply.wwids_file import AllowList
 from store.records import MemoryRecords
 
 BEFORE = b"# header\n/360hand/\n"
 ROW = Owned(1.0, "d")
-JOURNAL = Journal("d", {"a": ("h",)})
+JOURNAL = Journal("d", {"a": ("h",)}, saved={"a": "g"})
 
 
 def interrupted(before: bytes = BEFORE, wwids: tuple[str, ...] = ("361", "362")) -> tuple[Remembered, bytes]:
@@ -46,6 +46,25 @@ def test_a_part_of_the_append_proves_nothing() -> None:
     remembered, payload = interrupted()
     for end in range(len(payload)):
         assert settle(remembered, BEFORE + payload[:end]) == ({}, frozenset({"361", "362"}))
+
+
+def test_an_append_that_broke_off_inside_a_line_is_told_from_lines_of_others() -> None:
+    remembered, payload = interrupted()
+    cuts = {end for end in range(len(payload) + 1) if torn(remembered, BEFORE + payload[:end]) == len(BEFORE)}
+    assert {payload[:end] for end in cuts} == {b"/", b"/3", b"/36", b"/361", *(b"/361/\n" + b for b in (b"/", b"/3", b"/36", b"/362"))}
+    for content in (BEFORE.replace(b"hand", b"HAND") + b"/36", BEFORE + b"/36x", BEFORE + b"/36\n", BEFORE + b"x/36", b"/36"):
+        assert torn(remembered, content) is None
+    for content in (b"# Multipath wwids, Ver", b"/36"):
+        assert (torn(interrupted(b"")[0], content) == 0) == content.startswith(b"#")
+
+
+def test_only_an_open_append_can_be_torn() -> None:
+    remembered, payload = interrupted()
+    half = BEFORE + payload[:3]
+    confirmed = {wwid: Owned(1.0, "d", True) for wwid in ("361", "362")}
+    for owned in ({}, confirmed):
+        assert torn(Remembered(journal=remembered.journal, owned=owned), half) is None
+    assert torn(Remembered(owned=remembered.owned), half) is None
 
 
 def test_rows_without_a_journal_are_forgotten_and_confirmed_ones_stay() -> None:
@@ -84,3 +103,10 @@ async def test_unreadable_records_make_nothing_ours() -> None:
     await records.change(KIND, {"journal": b"\xff", "committed": b"junk", "outcome": b"", "pruning": b"\x01"})
     await records.change(OWNED, {"361": b"\x00"})
     assert await Ledger(records).load() == Remembered()
+
+
+def test_the_hashes_that_make_a_file_ours() -> None:
+    committed = Committed({"a": "c"})
+    assert Remembered(committed=committed).known_hashes("a") == ("c",)
+    assert Remembered(journal=JOURNAL, committed=committed).known_hashes("a") == ("c", "g", "h")
+    assert Remembered(journal=JOURNAL, committed=committed).known_hashes("b") == ()

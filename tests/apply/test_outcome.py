@@ -1,7 +1,7 @@
 """Outcomes, their cell, and the wait after a failure."""
 
 from apply.backoff import Backoff
-from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell, carry_on
+from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell, awaiting, carry_on
 from store.cells import content_hash
 
 
@@ -51,6 +51,12 @@ def test_the_same_fault_keeps_its_time_and_is_counted() -> None:
     second = carry_on([ApplyError("b", "m", "new hint"), ApplyError("a", "other")], first, 20.0, counted=True)
     assert second == (ApplyError("b", "m", "new hint", 10.0, 2), ApplyError("a", "other", "", 20.0, 1))
     assert carry_on([ApplyError("b", "m")], second, 30.0, counted=False)[0].count == 2
+
+
+def test_a_row_of_edits_does_not_make_pending_young_again() -> None:
+    first = awaiting(ApplyOutcome(ApplyState.IN_SYNC, "d1", "d1", since=5.0), "d2", 10.0)
+    assert (first.state, first.desired, first.applied, first.since) == (ApplyState.PENDING, "d2", "d1", 10.0)
+    assert awaiting(first, "d3", 50.0) == ApplyOutcome(ApplyState.PENDING, "d3", "d1", since=10.0)
 
 
 def test_backoff() -> None:

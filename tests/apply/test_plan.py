@@ -1,19 +1,18 @@
 """What is to be done, and what may not be."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collections.abc import Mapping
-
 from apply.diff import render_diff
 from apply.journal import Committed, Journal, Owned, Remembered
 from apply.managed import sha256
 from apply.model import Lun, Model
-from apply.plan import Desired, Hold, Plan, listens_to_fabric, make_plan, names_to_free, sorted_names, wanted_names
-from apply.render import MAIN, OVERRIDES, allow_list, render
+from apply.plan import Desired, Hold, Plan, going_back, listens_to_fabric, make_plan, names_to_free, sorted_names, wanted_names
+from apply.render import MAIN, OVERRIDES, RenderedFile, allow_list, render
 from apply.wwids_file import AllowList
 
 
@@ -34,9 +33,7 @@ def remembering(present: dict[str, bytes], *owned: str) -> Remembered:
     return Remembered(committed=committed, owned={wwid: Owned(0.0, "d", True) for wwid in owned})
 
 
-def plan(
-    before: Model, after: Model, *owned: str, may_remove: bool = True, allowed: bytes = b"", kept: Mapping[str, str] = {}
-) -> Plan:
+def plan(before: Model, after: Model, *owned: str, may_remove: bool = True, allowed: bytes = b"", kept: Mapping[str, str] = {}) -> Plan:
     present = files(before)
     wanted = desired(after, may_remove=may_remove, kept=kept)
     return make_plan(wanted, present, AllowList(allowed), remembering(present, *owned))
@@ -171,3 +168,32 @@ def test_the_diff() -> None:
     assert render_diff(conf_dir, {}, after).startswith("--- /dev/null\n+++ /etc")
     gone = render_diff(conf_dir, {MAIN: b"no newline"}, desired(NOTHING).rendered)
     assert gone.endswith("-no newline\n\\ No newline at end of file\n")
+
+
+GOOD, BAD, LOST = (RenderedFile(b"# Written by pathmesh. " + word, 0o600) for word in (b"good", b"bad", b"lost"))
+VERIFIED = Remembered(committed=Committed({MAIN: sha256(GOOD.content)}))
+INTERRUPTED = Remembered(journal=Journal("d", {}, saved={MAIN: sha256(GOOD.content)}))
+FIRST_EVER = Remembered(journal=Journal("d", {}))
+
+
+@pytest.mark.parametrize(
+    ("remembered", "kept", "present", "back"),
+    [
+        (VERIFIED, {MAIN: GOOD}, {MAIN: GOOD}, {MAIN: GOOD}),
+        (VERIFIED, {MAIN: GOOD}, {}, {MAIN: GOOD}),
+        (VERIFIED, {}, {MAIN: GOOD}, {MAIN: GOOD}),
+        (VERIFIED, {MAIN: BAD}, {MAIN: GOOD}, {MAIN: GOOD}),
+        (VERIFIED, {MAIN: BAD}, {MAIN: LOST}, {MAIN: LOST}),
+        (VERIFIED, {MAIN: BAD}, {}, {}),
+        (VERIFIED, {MAIN: GOOD, OVERRIDES: BAD}, {MAIN: GOOD}, {MAIN: GOOD}),
+        (INTERRUPTED, {MAIN: GOOD}, {MAIN: BAD, OVERRIDES: BAD}, {MAIN: GOOD}),
+        (INTERRUPTED, {}, {MAIN: BAD}, {MAIN: BAD}),
+        (FIRST_EVER, {}, {MAIN: BAD}, {}),
+        (Remembered(), {MAIN: BAD}, {MAIN: GOOD}, {MAIN: GOOD}),
+        (Remembered(), {}, {}, {}),
+    ],
+)
+def test_what_a_roll_back_puts_back(
+    remembered: Remembered, kept: dict[str, RenderedFile], present: dict[str, RenderedFile], back: dict[str, RenderedFile]
+) -> None:
+    assert going_back(remembered, kept, present) == back

@@ -1,7 +1,9 @@
 """The allow-list file: appended and disabled in place, under the lock that the tools take."""
 
+import asyncio
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apply.wwids import WwidsChanged, WwidsError, append, disable, read
+from apply.wwids import WwidsChanged, WwidsError, append, cut, disable, read
 from apply.wwids_file import HEADER, AllowList
 
 pytestmark = pytest.mark.anyio
@@ -123,6 +125,58 @@ async def test_another_process_with_the_lock_is_waited_for_and_no_longer(tmp_pat
     assert read(path).active >= {"36new"}
 
 
+@pytest.mark.parametrize("what", ["append", "disable"])
+async def test_waiting_for_the_lock_can_be_cancelled_and_nothing_is_written_afterwards(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "wwids"
+    path.write_bytes(HAND_MADE)
+    with locked_elsewhere(path):
+        work = append(path, read(path), {"36new"}) if what == "append" else disable(path, {"3600hand"})
+        task = asyncio.create_task(work)
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        task.cancel()
+        async with asyncio.timeout(2):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    await asyncio.get_running_loop().shutdown_default_executor()  # a thread that still waited for the lock would have it by now
+    assert path.read_bytes() == HAND_MADE
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A file system that is full, as far as a process can make one: writing beyond `size` bytes fails, what is below is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_an_append_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "wwids"
+    path.write_bytes(HAND_MADE)
+    with files_of_at_most(len(HAND_MADE) + 9), pytest.raises(WwidsError, match="File too large") as caught:
+        await append(path, read(path), {"36new", "36newer"})
+    assert caught.value.code == "write-failed"
+    assert path.read_bytes() == HAND_MADE
+    await append(path, read(path), {"36new", "36newer"})
+    assert path.read_bytes() == HAND_MADE + b"/36new/\n/36newer/\n"
+
+
+async def test_cutting_back_only_what_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "wwids"
+    path.write_bytes(HAND_MADE + b"/36ne")
+    torn = read(path)
+    path.write_bytes(HAND_MADE + b"/36new/\n")
+    with pytest.raises(WwidsChanged):
+        await cut(path, torn, len(HAND_MADE))
+    assert path.read_bytes() == HAND_MADE + b"/36new/\n"
+    path.write_bytes(torn.content)
+    await cut(path, torn, len(HAND_MADE))
+    assert path.read_bytes() == HAND_MADE
+
+
 async def test_our_lock_is_one_that_the_tools_respect(tmp_path: Path) -> None:
     """A plain fcntl lock of another process is refused while ours is held, also after this process closed the file elsewhere."""
     from apply.wwids import _lock  # the lock itself has no public name
@@ -131,7 +185,7 @@ async def test_our_lock_is_one_that_the_tools_respect(tmp_path: Path) -> None:
     path.write_bytes(HAND_MADE)
     fd = os.open(path, os.O_RDWR)
     try:
-        with _lock(path, fd, 1.0):
+        async with _lock(path, fd, 1.0):
             path.read_bytes()
             probe = "import fcntl,sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
             refused = subprocess.run([sys.executable, "-c", probe, str(path)], capture_output=True, text=True, check=False)

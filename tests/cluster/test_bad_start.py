@@ -112,6 +112,7 @@ def test_a_file_that_is_no_database(node: Node, told: Any, tree: Any, garbage: b
         assert path.read_bytes() == garbage
 
 
+@pytest.mark.slow
 def test_a_database_that_another_program_holds(node: Node, told: Any, tree: Any) -> None:
     path = node.directory / "state" / "pathmesh.db"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from scripts.cluster.client import Client
 from scripts.cluster.nodes import Node, wait_for
 from scripts.cluster.sample import LUN_A
 
@@ -114,8 +115,6 @@ def test_writes_under_way_when_it_stops_are_answered_or_refused_and_never_lost(n
     stop = threading.Event()
 
     def write() -> None:
-        from scripts.cluster.client import Client
-
         client = Client(node.socket)
         with contextlib.suppress(OSError), contextlib.closing(client):
             for number in range(10_000):

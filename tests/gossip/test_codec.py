@@ -22,7 +22,9 @@ COUNT = st.integers(0, 2**53)
 NAME = st.text(max_size=20)
 HASH = st.binary(min_size=32, max_size=32)
 HEAD = st.builds(Head, ACTOR, COUNT, COUNT, COUNT)
-BEATS = st.dictionaries(NAME, st.builds(Beat, HEAD, COUNT), max_size=4)
+CLOCK = st.dictionaries(ACTOR, COUNT, max_size=4)
+SIGNATURE = st.binary(max_size=64)
+BEATS = st.dictionaries(NAME, st.builds(Beat, HEAD, COUNT, SIGNATURE), max_size=4)
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -31,17 +33,17 @@ PLAIN = st.recursive(
 DETAIL = st.dictionaries(st.text(max_size=5), PLAIN, max_size=3)
 CELL = st.builds(Cell, NAME, NAME, NAME, st.lists(NAME, max_size=3).map(tuple), DETAIL, DETAIL, st.floats(0, 2e9))
 HEALTH = st.builds(
-    HealthDelta, NAME, HEAD, COUNT, COUNT, HASH, st.binary(max_size=64),
-    st.lists(st.builds(CellEntry, COUNT, CELL), max_size=3).map(tuple), COUNT, st.integers(1, 64),
+    HealthDelta, NAME, HEAD, COUNT, COUNT, HASH, COUNT, SIGNATURE,
+    st.lists(st.builds(CellEntry, COUNT, CELL), max_size=3).map(tuple), COUNT, st.integers(1, 256),
 )  # fmt: skip
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, NAME, NAME, ACTOR, COUNT, COUNT, ACTOR, st.lists(NAME, max_size=3).map(tuple), st.booleans()),
     st.builds(
-        Digest, st.dictionaries(ACTOR, COUNT, max_size=4), HASH, BEATS, st.lists(st.tuples(ACTOR, COUNT), max_size=4).map(tuple),
-        st.booleans(), st.lists(NAME, max_size=3).map(tuple),
+        Digest, CLOCK, HASH, BEATS, st.lists(st.tuples(ACTOR, COUNT), max_size=4).map(tuple),
+        st.booleans(), st.lists(NAME, max_size=3).map(tuple), st.dictionaries(NAME, st.tuples(COUNT, COUNT), max_size=3),
     ),
     st.builds(
-        Delta, st.lists(st.binary(max_size=40), max_size=3).map(tuple), st.lists(HEALTH, max_size=2).map(tuple), BEATS, st.booleans()
+        Delta, st.lists(st.binary(max_size=40), max_size=3).map(tuple), st.lists(HEALTH, max_size=2).map(tuple), BEATS, CLOCK
     ),
     st.builds(Ping, COUNT),
     st.builds(Pong, COUNT),
@@ -119,9 +121,7 @@ def test_an_unknown_class_is_told_apart(number: int) -> None:
         decode(*frames(number, b"whatever"))
 
 
-@pytest.mark.parametrize(
-    ("changed", "what"), [({"magic": b"HTTP"}, "magic"), ({"length": 3}, "3"), ({"length": 2**32 - 1}, "header says")]
-)
+@pytest.mark.parametrize(("changed", "what"), [({"magic": b"HTTP"}, "magic"), ({"length": 3}, "3"), ({"length": 2**32 - 1}, "header says")])
 def test_the_header_is_checked(changed: dict[str, Any], what: str) -> None:
     with pytest.raises(BadMessage, match=what):
         decode(*frames(MessageClass.PING, encode(Ping(1))[1], **changed))
@@ -155,7 +155,7 @@ def test_what_is_too_large_is_not_encoded() -> None:
 def health(cell: Any) -> bytes:
     """A delta with one cell given as plain msgpack data."""
     head = [bytes(16), 1, 1, 1]
-    packed: bytes = msgpack.packb({"health": [["n1", head, 0, 0, bytes(32), b"", [[1, cell]], 0, 1]]})
+    packed: bytes = msgpack.packb({"health": [["n1", head, 0, 0, bytes(32), 0, b"", [[1, cell]], 0, 1]]})
     return packed
 
 
@@ -199,7 +199,7 @@ def test_plain_health_is_taken() -> None:
         (MessageClass.DIGEST, {"clock": {}, "state_hash": bytes(32), "health": {str(n): [[bytes(16), 1, 1, 1], 0] for n in range(2049)}}),
         (MessageClass.DIGEST, {"clock": {}, "state_hash": bytes(32), "health": {}, "held": [[bytes(16), 1]] * 1025}),
         (MessageClass.DELTA, {"edits": [b""] * 8193}),
-        (MessageClass.DELTA, {"health": [["n1", [bytes(16), 1, 1, 1], 0, 0, bytes(32), b"", [], 0, 65]]}),
+        (MessageClass.DELTA, {"health": [["n1", [bytes(16), 1, 1, 1], 0, 0, bytes(32), 0, b"", [], 0, 257]]}),
     ],
 )
 def test_limits_of_fields(number: MessageClass, body: Any) -> None:
@@ -209,7 +209,7 @@ def test_limits_of_fields(number: MessageClass, body: Any) -> None:
 
 def test_the_largest_digest_of_the_largest_cluster_fits() -> None:
     members = limit("members")
-    beat = Beat(Head(bytes(16), 2**32, 2**32, 2**32), 2**41)
+    beat = Beat(Head(bytes(16), 2**32, 2**32, 2**32), 2**41, bytes(64))
     digest = Digest(
         clock={n.to_bytes(16, "big"): 2**32 for n in range(4 * members)},
         state_hash=bytes(32),

@@ -289,8 +289,13 @@ def test_others_edits_come_through_once_the_disk_works_again(world: Make) -> Non
     assert w.value("n3", "wwid/0") is None
     failures = w.nodes["n3"].engine.counters["commits_failed"]
     assert 3 <= failures <= 50, "it is tried again, but not in a tight loop"
+    assert w.nodes["n3"].codes()["storage-failed"] == 1
     failing.clear()
     w.until(w.converged, 5_000)
+    failing.add("n3")
+    w.edit("n1", {"wwid/9": lun("a")})
+    w.run(3_000)
+    assert w.nodes["n3"].codes()["storage-failed"] == 2, "once more, since it worked in between"
 
 
 def test_what_is_held_back_is_tried_again_without_any_news(world: Make) -> None:
@@ -354,6 +359,112 @@ def test_what_this_nodes_role_forbids_is_refused_here(world: Make, role: Role, k
     assert w.nodes["n2"].rejected[request].code == "forbidden"
     w.run(500)
     assert w.nodes["n2"].member.actor not in w.nodes["n2"].engine.replica.fold.clock
+
+
+# -- caught up ------------------------------------------------------------------------------------------------------------
+
+
+def settlings(w: Any, name: str) -> int:
+    return sum(p.settled for p in w.nodes[name].published)
+
+
+def test_a_node_that_learns_that_it_is_behind_is_not_caught_up_until_it_has_all(world: Make) -> None:
+    """A deletion comes long before the edit that takes it back: between the two nothing may be pruned."""
+    w = world(4).settled()
+    n3 = w.nodes["n3"]
+    assert n3.engine.caught_up
+    w.partition(["n1", "n2"], ["n3", "n4"])
+    w.run(5_000)
+    for n in range(30):
+        w.edit("n1", {f"wwid/{n}": {"comment": "x" * 60_000}})
+        w.run(40)
+    w.edit("n1", {"wwid/A": None})
+    for n in range(30, 60):
+        w.edit("n1", {f"wwid/{n}": {"comment": "x" * 60_000}})
+        w.run(40)
+    w.edit("n1", {"wwid/A": lun("again")})
+    w.run(500)
+    w.heal()
+    n3.published.clear()
+    seen = []
+    for _ in range(4_000):
+        w.run(1)
+        deleted = "wwid/A" in n3.engine.replica.fold and w.value("n3", "wwid/A") is None
+        state = (deleted, n3.engine.replica.fold.clock == w.nodes["n1"].engine.replica.fold.clock, n3.engine.caught_up)
+        if not seen or seen[-1] != state:
+            seen.append(state)
+    assert any(deleted for deleted, _, _ in seen), "there was such a moment"
+    assert not any(deleted and caught_up for deleted, _, caught_up in seen)
+    assert seen[-1] == (False, True, True)
+    assert [caught_up for _, _, caught_up in seen].index(False) < [everything for _, everything, _ in seen].index(True)
+    assert settlings(w, "n3") == 1
+
+
+def test_a_new_node_is_not_caught_up_by_one_that_has_nothing(world: Make) -> None:
+    w = world(2, start=False)
+    w.start("n1")
+    n1 = w.nodes["n1"]
+    say(w, "n2", "n1", Hello("c1", "n2", w.nodes["n2"].member.actor, 1, 1, bytes(16)))
+    say(w, "n2", "n1", Digest({}, bytes(32), {}))
+    assert not n1.engine.caught_up
+    say(w, "n2", "n1", Digest({w.scribe.actor("n1"): 1}, bytes(32), {}))
+    assert n1.engine.caught_up
+    assert settlings(w, "n1") == 1
+
+
+def test_what_is_held_back_or_on_its_way_to_the_disk_is_lacking(world: Make) -> None:
+    w = world(2).settled()
+    n2, clock = w.nodes["n2"], dict(w.nodes["n1"].engine.replica.fold.clock)
+    w.mute.update({("n1", "n2"), ("n2", "n1")})
+    first = w.scribe.edit("n1", {"wwid/1": lun("a")}, clock)
+    second = w.scribe.edit("n1", {"wwid/1": lun("b")}, clock | {w.scribe.actor("n1"): first.dot.counter})
+    say(w, "n1", "n2", Delta(edits=(second.raw,)))
+    w.run(100)
+    assert not n2.engine.caught_up
+    say(w, "n1", "n2", Delta(edits=(first.raw,)))
+    assert not n2.engine.caught_up
+    w.until(lambda: n2.engine.replica.has(second.dot), 100)
+    assert n2.engine.caught_up
+    say(w, "n1", "n2", Delta(edits=(first.raw,), ahead={w.scribe.actor("n1"): second.dot.counter + 1}))
+    assert not n2.engine.caught_up
+
+
+def test_one_edit_that_waits_for_nothing_real_is_not_lacking_for_ever(world: Make) -> None:
+    w = world(3, seed=1).settled()
+    junk = w.scribe.edit("n2", {"defaults": {}}, dict(w.nodes["n1"].engine.replica.fold.clock) | {bytes(16): 9})
+    say(w, "n2", "n1", Delta(edits=(junk.raw,)))
+    assert not w.nodes["n1"].engine.caught_up
+    w.run(31_000)
+    assert w.nodes["n1"].engine.caught_up
+
+
+def test_a_member_that_claims_too_much_is_believed_until_it_goes(world: Make) -> None:
+    w = world(3, seed=1).settled()
+    engine = w.nodes["n1"].engine
+    say(w, "n3", "n1", Digest({bytes(16): 2**50}, bytes(32), {}))
+    assert not engine.caught_up
+    w.pause("n3")
+    w.run(60_000)
+    assert not engine.caught_up, "that it is gone does not make its edits go"
+    w.edit("n2", {"member/n3": member_value(w.scribe.member("n3", state=MemberState.RETIRED))})
+    w.run(500)
+    assert engine.caught_up
+
+
+def test_an_edit_that_could_not_be_written_is_lacking(world: Make) -> None:
+    w = world(2, seed=1).settled()
+    n2 = w.nodes["n2"]
+    edit = w.scribe.edit("n1", {"wwid/1": lun("a")}, w.nodes["n1"].engine.replica.fold.clock)
+    w.mute.update({("n1", "n2"), ("n2", "n1")})
+    w.commit_failure = 1.0
+    say(w, "n1", "n2", Delta(edits=(edit.raw,)))
+    w.run(500)
+    assert not n2.engine.replica.has(edit.dot)
+    assert not n2.engine.caught_up
+    w.commit_failure = 0.0
+    say(w, "n1", "n2", Delta(edits=(edit.raw,)))
+    w.run(500)
+    assert n2.engine.caught_up
 
 
 # -- health ---------------------------------------------------------------------------------------------------------------
@@ -659,10 +770,49 @@ def test_a_forged_edit_is_blamed_on_who_sent_it_and_hides_nothing(world: Make) -
     assert w.converged()
 
 
-def test_edits_beyond_a_role_are_void_on_every_node_alike(world: Make) -> None:
+def test_an_observer_fills_nobodys_log(world: Make) -> None:
     w = world(3, seed=1, roles={"n3": Role.OBSERVER}).settled()
+    clock, actor, raws = dict(w.nodes["n3"].engine.replica.fold.clock), w.scribe.actor("n3"), []
+    for n in range(300):
+        raws.append(w.scribe.edit("n3", {f"wwid/{n}": lun("a")}, clock).raw)
+        clock[actor] = n + 1
+    before = len(w.nodes["n1"].engine.replica)
+    for at in ("n1", "n2"):
+        say(w, "n3", at, Delta(edits=tuple(raws)))
+    w.run(40_000)
+    for at in ("n1", "n2"):
+        engine = w.nodes[at].engine
+        assert len(engine.replica) == before
+        assert engine.replica.voided == 0
+        assert engine.counters["edits_refused"] >= 1
+        assert not engine._intake.waiting, "what builds on it is forgotten"
+        assert engine.caught_up
+    request = w.edit("n2", {"wwid/1": lun("b")})
+    w.run(500)
+    assert request in w.nodes["n2"].accepted
+    assert w.value("n1", "wwid/1") == lun("b")
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 300])
+def test_an_editor_fills_nobodys_log_with_what_is_beyond_its_rights(world: Make, pieces: int) -> None:
+    w = world(3, seed=1, roles={"n3": Role.EDITOR}).settled()
+    clock, actor, raws = dict(w.nodes["n3"].engine.replica.fold.clock), w.scribe.actor("n3"), []
+    for n in range(300):
+        raws.append(w.scribe.edit("n3", {CLUSTER_KEY: {"id": str(n)}}, clock).raw)
+        clock[actor] = n + 1
+    for start in range(0, 300, pieces):
+        say(w, "n3", "n1", Delta(edits=tuple(raws[start : start + pieces])))
+    w.until(lambda: all(n.engine.replica.voided == limit("void_edits") for n in w.up), 10_000)
+    w.run(10_000)
+    assert {n.engine.replica.fold.clock[actor] for n in w.up} == {limit("void_edits")}
+    assert w.converged()
+    assert w.nodes["n1"].engine.counters["edits_void"] == limit("void_edits")
+
+
+def test_edits_beyond_a_role_are_void_on_every_node_alike(world: Make) -> None:
+    w = world(3, seed=1, roles={"n3": Role.EDITOR}).settled()
     clock = dict(w.nodes["n3"].engine.replica.fold.clock)
-    edit = w.scribe.edit("n3", {"wwid/1": lun("a")}, clock)
+    edit = w.scribe.edit("n3", {"wwid/1": lun("a"), CLUSTER_KEY: {"id": "mine"}}, clock)
     say(w, "n3", "n1", Delta(edits=(edit.raw,)))
     w.until(lambda: all(n.engine.replica.has(edit.dot) for n in w.up), 5_000)
     assert all(w.value(n, "wwid/1") is None for n in w.nodes)
@@ -826,6 +976,140 @@ def test_a_peer_that_takes_nothing_costs_one_digest_a_tick(world: Make) -> None:
     assert len(handed) < 10 * (4 + 4)
 
 
+def test_a_forged_beat_neither_silences_the_living_nor_keeps_the_dead_alive(world: Make) -> None:
+    w = world(3).settled()
+    w.report("n2", m1="healthy")
+    w.run(2_000)
+
+    def forge(beat: int) -> None:
+        head = w.nodes["n1"].engine.exchange.streams["n2"].head
+        forged = Beat(
+            msgspec.structs.replace(head, beat=max(beat, head.beat + 1)), 0, w.nodes["n1"].engine.exchange.streams["n2"].signature
+        )
+        say(w, "n3", "n1", Delta(beats={"n2": forged}))
+        say(w, "n3", "n1", Digest({}, bytes(32), {"n2": forged}))
+
+    forge(2**53)
+    w.run(20_000)
+    assert w.sees("n1", "n2") is Reporter.FRESH
+    assert w.nodes["n1"].engine.counters["beats_forged"] == 2
+    w.kill("n2")
+    for _ in range(20):
+        w.run(1_000)
+        forge(0)
+        say(w, "n3", "n1", Alive("n2", 0))
+    assert w.nodes["n1"].engine.exchange.streams["n2"].age_ms(w.now) >= 20_000
+    assert w.sees("n1", "n2") in (Reporter.OFFLINE, Reporter.STALE)
+
+
+def test_many_forged_beats_in_a_message_are_their_senders_fault(world: Make) -> None:
+    w = world(12, seed=1).settled()
+    engine = w.nodes["n1"].engine
+    beats = {
+        name: Beat(msgspec.structs.replace(stream.head, beat=2**53), 0, bytes(64))
+        for name, stream in engine.exchange.streams.items()
+        if name != "n1"
+    }
+    say(w, "n2", "n1", Delta(beats=beats))
+    assert engine.counters["beats_forged"] == limit("forged_beats") < len(beats)
+    assert w.nodes["n1"].codes()["bad-peer"] == 1
+
+
+def test_ages_and_traffic_of_an_idle_cluster(world: Make) -> None:
+    w = world(8, seed=2).settled()
+    for name in w.nodes:
+        w.report(name, **{f"m{n}": "healthy" for n in range(20)})
+    w.run(10_000)
+    w.bytes_sent = 0
+    ages = []
+    for _ in range(60):
+        w.run(500)
+        ages += [a.engine.exchange.streams[b.name].age_ms(w.now) for a in w.up for b in w.up if a is not b]
+    ages.sort()
+    assert ages[len(ages) // 2] < 2_500
+    assert ages[len(ages) * 98 // 100] < 4_000
+    assert w.bytes_sent / 30 / 8 < 1_500
+
+
+def digests(w: Any, source: str, target: str, count: int, every_ms: int, digest: Any) -> tuple[int, int]:
+    """How many deltas and bytes answer a flood of digests."""
+    sent: list[int] = []
+    key = w.nodes[source].member.curve_key
+    original = w._transmit
+
+    def transmit(node: Any, to: str, message: Any, frames: Any) -> bool:
+        if node is w.nodes[target] and to == key and isinstance(message, Delta) and (message.health or message.edits):
+            sent.append(len(frames[1]))
+        return bool(original(node, to, message, frames))
+
+    w._transmit = transmit
+    for _ in range(count):
+        say(w, source, target, digest)
+        w.run(every_ms)
+    w._transmit = original
+    return len(sent), sum(sent)
+
+
+def test_a_flood_of_digests_is_answered_ten_times_a_second(world: Make) -> None:
+    w = world(2, seed=1).settled()
+    w.check_ages = False
+    w.dispatch(w.nodes["n1"], LocalSnapshot(tuple(Cell("multipath.map", f"m{n}", "healthy", detail={"x": "y" * 500}) for n in range(200))))
+    w.run(3_000)
+    answers, _ = digests(w, "n2", "n1", 1_000, 1, Digest({}, bytes(32), {}))
+    assert 2 * 5 <= answers <= 2 * 11 + 4
+    assert len(w.nodes["n1"].engine._unanswered) <= 1
+    w.run(500)
+    assert not w.nodes["n1"].engine._unanswered
+
+
+def test_the_newest_digest_of_many_is_the_one_that_is_answered(world: Make) -> None:
+    w = world(2, seed=1).settled()
+    w.run(3_000)
+    n1 = w.nodes["n1"]
+    own = dict(n1.engine.replica.fold.clock)
+    w.mute.add(("n1", "n2"))
+    say(w, "n2", "n1", Digest({}, bytes(32), {}))
+    say(w, "n2", "n1", Digest({}, bytes(32), {}))
+    say(w, "n2", "n1", Digest(own, bytes(32), n1.engine.exchange.vector(w.now)))
+    assert digests(w, "n2", "n1", 1, 300, Ping(1)) == (0, 0), "it lacks nothing any more"
+    say(w, "n2", "n1", Digest(own, bytes(32), {}))
+    say(w, "n2", "n1", Digest(own, bytes(32), {}))
+    assert digests(w, "n2", "n1", 1, 300, Ping(1))[0] == 1
+
+
+def test_health_too_large_is_cut_and_reported_once(world: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from store import limits
+
+    monkeypatch.setitem(limits.LIMITS, "stream_bytes", limits.Limit(50_000, "bytes", "", ""))
+    w = world(2).settled()
+    for n in range(3):
+        cells = tuple(Cell("multipath.map", f"m{m}", f"s{n}", detail={"path_list": ["x" * 90] * 10}) for m in range(100))
+        w.dispatch(w.nodes["n1"], LocalSnapshot(cells))
+        w.run(600)
+    assert w.nodes["n1"].codes() == {"health-cut": 1}
+    found = w.nodes["n2"].engine.exchange.streams["n1"].entries["multipath.map", "m7"].cell
+    assert (found.state, found.reasons, found.detail) == ("s2", ("truncated",), {})
+
+
+def test_health_that_is_refused_for_its_size_is_not_sent_again_and_again(world: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from store import limits
+
+    w = world(2, seed=1).settled()
+    w.mute.add(("n1", "n2"))
+    cells = tuple(Cell("multipath.map", f"m{m}", "healthy", detail={"x": "y" * 9_000}) for m in range(200))
+    w.dispatch(w.nodes["n1"], LocalSnapshot(cells))
+    w.run(100)
+    monkeypatch.setitem(limits.LIMITS, "stream_bytes", limits.Limit(1_000_000, "bytes", "", ""))
+    w.mute.clear()
+    w.run(3_000)
+    assert w.nodes["n2"].codes()["health-oversized"] == 1
+    w.bytes_sent = 0
+    w.run(20_000)
+    assert w.bytes_sent < 40_000
+    assert w.nodes["n2"].codes() == {"health-oversized": 1}
+    assert w.sees("n2", "n1") is Reporter.STALE
+
+
 def test_equivocation_is_reported_once(world: Make) -> None:
     w = world(3, seed=1).settled()
     w.report("n1", m1="healthy")
@@ -872,13 +1156,13 @@ def test_a_hostile_member_neither_stops_nor_bloats_a_node(world: Make, seed: int
                 Digest(
                     {random.randbytes(16): 2**50 for _ in range(50)},
                     bytes(32),
-                    {"n2": Beat(head, 0), "zz": Beat(head, 0)},
+                    {"n2": Beat(head, 0, b""), "zz": Beat(head, 0, b"")},
                     whole=("n1", "zz"),
                 ),
                 Digest({}, bytes(32), {}),
-                Delta(edits=(junk.raw,), more=True),
+                Delta(edits=(junk.raw,), ahead={random.randbytes(16): 2**50}),
                 Delta(health=(part,)),
-                Delta(beats={"n2": Beat(head, 0), "n1": Beat(head, 0), "n3": Beat(head, 2**50)}),
+                Delta(beats={"n2": Beat(head, 0, b""), "n1": Beat(head, 0, b""), "n3": Beat(head, 2**50, bytes(64))}),
                 Ping(n), Pong(n), Probe("n3"), Probe("n1"), Probe("zz"), Alive("zz", 0), Alive("n1", 2**53),
             ]
         )  # fmt: skip
@@ -1002,4 +1286,4 @@ def test_real_signatures_work_end_to_end(scribe: Any) -> None:
     assert n2.replica.fold.value("defaults") == {"x": "1"}
     assert [c.state for c in n2.exchange.streams["n1"].cells()] == ["healthy"]
     forged = decode_edit(commit.batch[0].raw.replace(b"\xa1x\xa11", b"\xa1x\xa19"))
-    assert n2.replica.genuine(forged) is False
+    assert n2.replica.signer(forged) is None

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossip import codec
-from gossip.exchange import PART_BYTES, PART_CELLS, Cursor, Exchange, split
+from gossip.exchange import ENVELOPE_BYTES, NAMES_BYTES, PART_BYTES, PART_CELLS, Cursor, Exchange, split
 from gossip.messages import Beat, Delta
 from store.cells import Cell
-from store.health import CellEntry, Head, HealthDelta, Merge, OwnStream
-from store.limits import limit
+from store.health import CellEntry, Cut, Head, HealthDelta, Mark, Merge, OwnStream, mark
+from store.limits import LIMITS, Limit, limit
 from store.members import MemberState, Registry
 
 NAMES = ("n1", "n2", "n3")
@@ -40,14 +40,14 @@ class Site:
         cursor: Cursor | None = None
         sent = 0
         for _ in range(most):
-            answer = source.exchange.answer(self.exchange.vector(now_ms), whole, self.name, cursor, now_ms)
+            answer = source.exchange.answer(self.exchange.vector(now_ms), whole, self.name, cursor, now_ms, self.exchange.refused)
             for deltas in answer.messages:
                 assert len(codec.encode(Delta(health=deltas))[1]) <= limit("bulk_message_bytes")
                 sent += 1
                 for delta in deltas:
                     self.take(delta, now_ms, source.name)
             for node, beat in answer.beats.items():
-                self.exchange.hear(node, beat, now_ms)
+                self.exchange.hear(node, beat, self.registry, now_ms)
             cursor = answer.cursor
             if cursor is None:
                 return sent
@@ -87,7 +87,7 @@ def test_a_small_change_travels_alone(sites: tuple[Site, Site, Site]) -> None:
     one.own.report(cells(50), 0)
     two.pull(one)
     one.own.report([*cells(49), Cell("multipath.map", "m00049", "failed")], 10)
-    (delta,) = one.exchange.deltas("n1", two.exchange.vector(10)["n1"], 10)
+    (delta,) = one.exchange.deltas("n1", two.exchange.vector(10)["n1"].head.content, 10)
     assert [e.cell.id for e in delta.cells] == ["m00049"]
     assert two.take(delta, 10) is Merge.TAKEN
     assert two.shown("n1") == one.shown("n1")
@@ -109,7 +109,7 @@ def test_the_stalest_comes_first(scribe: Any) -> None:
         other = Site(scribe, name)
         other.own.report(cells(1), 0)
         hub.pull(other)
-    theirs = {"n2": Beat(Head(scribe.actor("n2"), 1, 0, 0), 0)}
+    theirs = {"n2": Beat(Head(scribe.actor("n2"), 1, 0, 0), 0, b"")}
     assert hub.exchange.lacking(theirs, (), "n9", 0)[0] == ["n1", "n3", "n2"]
 
 
@@ -122,9 +122,9 @@ def test_wanted_means_newer_content_of_members(sites: tuple[Site, Site, Site], s
     assert not two.exchange.wanted(vector, two.registry)
     one.own.beat(10)
     assert not two.exchange.wanted(one.exchange.vector(10), two.registry)
-    stranger = {"n9": Beat(Head(scribe.actor("n9"), 1, 1, 1), 0), "n1": Beat(Head(scribe.actor("n9"), 9, 9, 9), 0)}
+    stranger = {"n9": Beat(Head(scribe.actor("n9"), 1, 1, 1), 0, b""), "n1": Beat(Head(scribe.actor("n9"), 9, 9, 9), 0, b"")}
     assert not two.exchange.wanted(stranger, two.registry)
-    assert not one.exchange.wanted({"n1": Beat(Head(scribe.actor("n1"), 9, 9, 9), 0)}, one.registry)
+    assert not one.exchange.wanted({"n1": Beat(Head(scribe.actor("n1"), 9, 9, 9), 0, b"")}, one.registry)
 
 
 def test_only_who_the_registry_names_is_shown(sites: tuple[Site, Site, Site], scribe: Any) -> None:
@@ -150,7 +150,8 @@ def test_a_new_incarnation_of_a_name_replaces_the_old_one(scribe: Any, sites: tu
     anew = OwnStream("n1", scribe.actor("anew"), 1, lambda body: scribe.sign("anew", body), 0)
     assert two.take(anew.stream.delta(None, 0)) is Merge.TAKEN
     assert two.take(one.own.stream.delta(None, 0)) is Merge.OLD
-    assert not two.exchange.hear("n1", Beat(one.own.stream.head, 0), 0)
+    one.own.beat(1)
+    assert two.exchange.hear("n1", Beat(one.own.stream.head, 0, one.own.stream.signature), two.registry, 1) is Merge.OLD
 
 
 def test_a_member_that_left_keeps_its_stream(scribe: Any, sites: tuple[Site, Site, Site]) -> None:
@@ -162,23 +163,34 @@ def test_a_member_that_left_keeps_its_stream(scribe: Any, sites: tuple[Site, Sit
 
 def entries(sizes: list[int]) -> HealthDelta:
     made = tuple(CellEntry(1, Cell("k", f"c{n}", "s", detail={"x": "y" * size})) for n, size in enumerate(sizes))
-    return HealthDelta("n1", Head(bytes(16), 1, 1, 1), 0, 0, bytes(32), b"", made)
+    return HealthDelta("n1", Head(bytes(16), 1, 1, 1), 0, 0, bytes(32), 0, b"", made)
+
+
+def marks(delta: HealthDelta) -> dict[tuple[str, str], Mark]:
+    return {entry.cell.key: mark(entry) for entry in delta.cells}
+
+
+@given(st.integers(0, 2**53), st.lists(st.text(), max_size=3), st.dictionaries(st.text(), st.integers(0, 9)), st.floats(0, 2e9))
+def test_an_entry_is_no_longer_than_its_mark_says(seq: int, reasons: list[str], detail: dict[str, int], at: float) -> None:
+    entry = CellEntry(seq, Cell("multipath.map", "m1", "healthy", tuple(reasons), detail, detail, at))
+    assert len(msgspec.msgpack.encode(entry)) <= mark(entry).size + NAMES_BYTES
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, limit("cell_bytes") - 200), max_size=60))
 def test_every_part_fits_and_nothing_is_lost(sizes: list[int]) -> None:
     delta = entries(sizes)
-    parts = split(delta)
+    parts = split(delta, marks(delta))
     assert [e for part in parts for e in part.cells] == list(delta.cells)
     assert [(p.part, p.parts) for p in parts] == [(n, len(parts)) for n in range(len(parts))]
     for part in parts:
-        assert len(msgspec.msgpack.encode(part)) < PART_BYTES + 1_000
+        assert len(msgspec.msgpack.encode(part)) <= PART_BYTES + ENVELOPE_BYTES
 
 
 def test_few_large_cells_are_split_too() -> None:
     """Two hundred cells of 8 KiB are above what one message carries."""
-    parts = split(entries([8_000] * 200))
+    delta = entries([8_000] * 200)
+    parts = split(delta, marks(delta))
     assert len(parts) > 1
     for part in parts:
         codec.encode(Delta(health=(part,)))
@@ -186,7 +198,7 @@ def test_few_large_cells_are_split_too() -> None:
 
 def test_many_tiny_cells_are_split_by_number() -> None:
     delta = entries([0] * (2 * PART_CELLS + 1))
-    parts = split(delta)
+    parts = split(delta, marks(delta))
     assert [len(p.cells) for p in parts] == [PART_CELLS, PART_CELLS, 1]
     assert [codec.decode(*codec.encode(Delta(health=(p,)))) for p in parts]
 
@@ -271,32 +283,89 @@ def test_parts_that_cannot_be_are_forged_and_not_kept(sites: tuple[Site, Site, S
 
 def test_what_peers_send_by_halves_is_bounded(sites: tuple[Site, Site, Site]) -> None:
     one, two, _ = sites
+    """A peer that sends more than the node signed is found out as soon as it has."""
     one.own.report(cells(10, 50_000), 0)
     delta = one.own.stream.delta(None, 0)
     for n in range(64):
         part = msgspec.structs.replace(delta, part=n, parts=64)
-        assert two.take(part, 0, "liar") is Merge.OLD
-    assert two.counters["health_oversized"] > 0
-    assert sum(a.size for a in two.exchange._assemblies.values()) <= limit("stream_bytes")
+        assert two.take(part, 0, "liar") is (Merge.MISMATCH if n % 2 else Merge.OLD)
+        assert sum(a.size for a in two.exchange._assemblies.values()) <= delta.size
+    two.take(msgspec.structs.replace(delta, part=0, parts=64), 0, "liar")
     two.exchange.forget_peer("liar")
     assert not two.exchange._assemblies
 
 
-def test_a_stream_is_bounded_in_bytes_and_cells(scribe: Any, sites: tuple[Site, Site, Site]) -> None:
-    _, two, _ = sites
-    hostile = OwnStream("n1", scribe.actor("n1"), 1, lambda body: scribe.sign("n1", body), 0)
-    for n in range(30):
-        base = hostile.stream.head.content
-        before = [e.cell for e in hostile.stream.entries.values()]
-        hostile.report([*before, *(Cell("k", f"{n}.{m}", "s", detail={"x": "y" * 50_000}) for m in range(15))], n)
-        two.take(hostile.stream.delta(base, n), n)
-    held = two.exchange.streams["n1"]
-    assert sum(len(msgspec.msgpack.encode(e)) for e in held.entries.values()) <= limit("stream_bytes")
-    assert two.counters["health_oversized"] > 0
-    crowd = tuple(CellEntry(1, Cell("k", str(n), "s")) for n in range(limit("stream_cells") + 1))
-    many = HealthDelta("n3", Head(scribe.actor("n3"), 1, 1, 1), 0, 0, bytes(32), b"", crowd)
-    assert two.take(many) is Merge.OLD
-    assert "n3" not in two.exchange.streams
+@pytest.mark.parametrize(("bound", "value"), [("stream_bytes", 2_000_000), ("stream_cells", 500)])
+def test_a_stream_beyond_the_bounds_is_refused_once_and_not_asked_for_again(
+    sites: tuple[Site, Site, Site], monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    one, two, three = sites
+    one.own.report(cells(100, 100), 0)
+    two.pull(one)
+    before = two.shown("n1")
+    one.own.report(cells(*LARGE), 10)
+    monkeypatch.setitem(LIMITS, bound, Limit(value, "", "", ""))
+    assert two.pull(one, 20) >= 5
+    assert two.counters["health_oversized"] == 1
+    assert two.shown("n1") == before
+    for now in range(1_000, 5_000, 1_000):
+        one.own.beat(now)
+        assert two.pull(one, now) == 0
+        assert not two.exchange.wanted(one.exchange.vector(now), two.registry)
+    assert two.counters["health_oversized"] == 1
+    assert two.exchange.streams["n1"].age_ms(5_000) == 5_000, "what it shows grows old"
+    assert three.exchange.wanted(two.exchange.vector(0), three.registry), "a third finds out for itself"
+    assert three.pull(two) == 1, "from one that has the former content only"
+    assert two.take(one.own.stream.delta(None, 6_000), 6_000) is Merge.OLD, "whoever sends it"
+    one.own.report(cells(10), 7_000)
+    two.pull(one, 7_000, whole=("n1",))
+    assert two.shown("n1") == one.shown("n1")
+    assert two.exchange.refused == {}
+
+
+def test_a_refusal_is_forgotten_with_its_actor(scribe: Any, sites: tuple[Site, Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, _ = sites
+    one.own.report(cells(*LARGE), 0)
+    monkeypatch.setitem(LIMITS, "stream_bytes", Limit(2_000_000, "", "", ""))
+    two.pull(one)
+    assert two.exchange.refused == {"n1": (1, 1)}
+    two.exchange.prune(Registry({"n1": scribe.member("n1", actor="anew")}))
+    assert two.exchange.refused == {}
+
+
+def test_the_largest_report_there_can_be_gets_through(sites: tuple[Site, Site, Site]) -> None:
+    """As many LUNs with as many paths as are reported, as long as a host really names them."""
+    one, two, _ = sites
+    names = [f"fc:0x21000024ff7a{n:04x}>0x500a09828dfb{n:04x}" for n in range(limit("paths_per_lun"))]
+    paths = [{"id": n, "class": "active", "group": 1, "chk": "ready", "dm": "active", "dev_state": "running"} for n in names]
+    measures = {"sysfs": "dm-1", "devs": dict.fromkeys(names, "sdaaa"), "priorities": dict.fromkeys(names, 50)}
+    detail = {"alias": "a" * 40, "vendor": "NETAPP", "product": "LUN C-Mode", "path_list": paths, "baseline": names, "missing_paths": []}
+    whole = [Cell("multipath.map", f"36{n:030x}", "healthy", (), detail, measures, 1e9) for n in range(limit("luns_per_node"))]
+    one.own.report(whole, 0)
+    assert one.own.cut is Cut.NOTHING
+    assert 24 * 2**20 < one.own.stream.size < limit("stream_bytes")
+    two.pull(one)
+    assert two.exchange.streams["n1"].map_hash == one.own.stream.map_hash
+
+
+def test_a_beat_counts_only_with_its_nodes_signature(sites: tuple[Site, Site, Site]) -> None:
+    one, two, three = sites
+    one.own.report(cells(1), 0)
+    two.pull(one)
+    three.pull(two)
+    one.own.beat(1_000)
+    true = one.exchange.vector(1_000)["n1"]
+    for forged in (
+        Beat(msgspec.structs.replace(true.head, beat=2**53), 0, true.signature),
+        Beat(true.head, 0, b""),
+        Beat(true.head, 0, bytes(64)),
+    ):
+        assert two.exchange.hear("n1", forged, two.registry, 1_000) is Merge.FORGED
+    assert two.exchange.hear("n1", true, two.registry, 1_000) is Merge.BEAT
+    assert three.exchange.hear("n1", two.exchange.vector(1_500)["n1"], three.registry, 1_500) is Merge.BEAT
+    assert three.exchange.streams["n1"].age_ms(1_500) == 500
+    assert two.exchange.hear("n2", two.exchange.vector(0)["n2"], two.registry, 0) is Merge.OLD
+    assert two.exchange.hear("n9", true, two.registry, 0) is Merge.OLD
 
 
 def test_a_stream_that_only_changes_never_reaches_its_limit(sites: tuple[Site, Site, Site]) -> None:

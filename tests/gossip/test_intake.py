@@ -119,6 +119,65 @@ def test_a_forgery_in_the_name_of_an_actor_not_known_yet_gives_way(bench: Bench)
     assert bench.commit_all() == [admission, real]
 
 
+def test_every_edit_is_verified_once_and_not_before_there_is_room(bench: Bench) -> None:
+    asked: list[bytes] = []
+
+    def verify(key: bytes, body: bytes, signature: bytes) -> bool:
+        asked.append(body)
+        return bool(bench.scribe.verify(key, body, signature))
+
+    bench.replica._verify = verify
+    chain = bench.chain(limit("hold_back_edits") + 10)
+    bench.offer(*chain[: limit("hold_back_edits")])
+    bench.offer(*chain[limit("hold_back_edits") :])
+    assert bench.counters["hold_back_dropped"] == 10
+    assert len(asked) == limit("hold_back_edits")
+    bench.commit_all()
+    assert len(asked) == limit("hold_back_edits")
+
+
+def test_rights_are_judged_by_what_is_committed(bench: Bench) -> None:
+    """Two admins let an actor in at the same time; the one that counts is on its way to the disk when the actor's edit comes."""
+    scribe = bench.scribe
+    n1, n2 = scribe.actor("n1"), scribe.actor("n2")
+    bench.replica.commit(scribe.registration("n1", scribe.member("n4", Role.ADMIN), bench.clock))
+    base = bench.clock | {n1: 3}
+    as_observer = scribe.registration("n1", scribe.member("n3", Role.OBSERVER), base)
+    bench.replica.commit(scribe.edit("n2", {"defaults": {"x": "1"}}, base))
+    as_editor = scribe.registration("n4", scribe.member("n3", Role.EDITOR), base | {n2: 1})
+    assert as_observer.edit.lamport < as_editor.edit.lamport
+    bench.replica.commit(as_editor)
+    edit = scribe.edit("n3", {"defaults": {"x": "2"}}, base | {n1: 4, n2: 1, scribe.actor("n4"): 1})
+    bench.offer(as_observer, edit)
+    assert bench.intake.next_batch() == ((as_observer,), 0)
+    bench.replica.commit(as_observer)
+    bench.intake.landed()
+    assert bench.intake.next_batch() == ((), 1)
+
+
+def test_what_waits_for_nothing_that_comes_can_be_forgotten(bench: Bench) -> None:
+    chain = bench.chain(4)
+    bench.offer(chain[0], chain[1], chain[3])
+    bench.intake.purge()
+    assert bench.intake.held == (chain[0].dot, chain[1].dot)
+    assert bench.intake.lacks(bench.scribe.actor("n1"))
+    assert bench.commit_all() == chain[:2]
+    assert not bench.intake.lacks(bench.scribe.actor("n1"))
+
+
+def test_own_edits_are_not_lacking(bench: Bench) -> None:
+    own = bench.scribe.edit("n1", {"defaults": {"x": "1"}}, bench.clock)
+    bench.intake.add_own(own)
+    assert not bench.intake.lacks(bench.scribe.actor("n1"))
+    bench.intake.next_batch()
+    assert not bench.intake.lacks(bench.scribe.actor("n1"))
+    bench.offer(*bench.chain(1))
+    assert bench.intake.lacks(bench.scribe.actor("n1"))
+    bench.intake.landed()
+    bench.intake.next_batch()
+    assert bench.intake.lacks(bench.scribe.actor("n1")), "on its way to the disk is not here yet"
+
+
 def test_an_unknown_author_that_depends_on_nothing_missing_is_refused(bench: Bench) -> None:
     stranger = bench.scribe.edit("n9", {"defaults": {}}, bench.clock)
     bench.offer(stranger)

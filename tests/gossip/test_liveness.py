@@ -230,9 +230,7 @@ def test_an_offline_member_comes_back_at_once_and_not_by_halves(watcher: Watcher
     assert watcher.opinion() is Opinion.ONLINE
 
 
-STEPS = st.lists(
-    st.tuples(st.integers(0, 3_000), st.sampled_from(["hear", "old", "down", "up", "tick"])), min_size=1, max_size=40
-)
+STEPS = st.lists(st.tuples(st.integers(0, 3_000), st.sampled_from(["hear", "old", "down", "up", "tick"])), min_size=1, max_size=40)
 
 
 @given(STEPS)

@@ -228,6 +228,25 @@ async def test_a_refused_send_is_told_to_the_engine_which_makes_up_for_it(bench:
     assert digest.clock[bench.scribe.actor("n1")] == 3
 
 
+async def test_nothing_more_is_encoded_for_a_peer_that_takes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.start()
+    bench.meet()
+    large = {"x": "y" * 60_000}
+    bench.runner.observe([Cell("k", str(n), "healthy", detail=large) for n in range(100)])
+    bench.transport.sent.clear()
+    ask = Digest(clock={}, state_hash=bytes(32), health={})
+    encoded: list[Message] = []
+    original = codec.encode
+    monkeypatch.setattr(codec, "encode", lambda message: encoded.append(message) or original(message))
+    bench.transport.takes = False
+    bench.runner.dispatch(MessageReceived(bench.peer.curve_key, *original(ask)))
+    assert len(encoded) == 1
+    assert bench.engine.counters["sends_refused"] > 5, "the engine knows of all"
+    bench.transport.takes = True
+    bench.runner.dispatch(MessageReceived(bench.peer.curve_key, *original(Ping(1))))
+    assert bench.kinds() == ["Pong"]
+
+
 async def test_a_message_that_cannot_be_encoded_stops_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.start()
     bench.meet()

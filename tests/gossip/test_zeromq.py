@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import itertools
 import os
 import resource
 import signal
 import socket
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,11 +138,37 @@ async def test_the_first_send_from_within_peer_up_is_taken() -> None:
 async def test_many_messages_keep_their_order_past_every_buffer_and_batch() -> None:
     with nodes(2) as (a, b):
         await connected(a, b)
-        wanted = [number.to_bytes(4, "big") * 500 for number in range(3 * zeromq.BATCH_MESSAGES)]
+        wanted = [number.to_bytes(4, "big") * 500 for number in range(800)]
         for body in wanted:
             await until(lambda body=body: a.send(b, body))  # type: ignore[misc]
         await until(lambda: len(b.bodies) == len(wanted))
         assert b.bodies == wanted
+
+
+async def test_a_flood_leaves_the_loop_its_turns() -> None:
+    with nodes(2) as (a, b):
+        taken = 0
+        a.transport.close()
+
+        def work(event: TransportEvent) -> None:
+            nonlocal taken
+            if isinstance(event, MessageReceived):
+                taken += 1
+                end = time.monotonic() + 0.001
+                while time.monotonic() < end:
+                    pass
+
+        a.transport = ZeroMQTransport(a.keys, ANY_PORT, lambda _key: True, work)
+        a.meet(b)
+        b.meet(a)
+        await until(lambda: PeerUp(a.key) in b.events)
+        sent, turns = 0, [0]
+        while taken < 600:
+            while sent < 600 and b.send(a, bytes(100)):
+                sent += 1
+            await asyncio.sleep(0)
+            turns.append(taken)
+        assert max(after - before for before, after in itertools.pairwise(turns)) <= 20
 
 
 async def test_sending_to_nobody_or_before_the_connection_is_up_is_false() -> None:

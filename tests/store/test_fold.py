@@ -78,9 +78,7 @@ class FoldMachine(RuleBasedStateMachine):
         self.folds = [Fold() for _ in range(REPLICAS)]
         self.known: list[set[int]] = [set() for _ in range(REPLICAS)]
 
-    def author(
-        self, replica: int, changes: Mapping[str, Options | None], named: Mapping[str, frozenset[int]], kind: str
-    ) -> Made:
+    def author(self, replica: int, changes: Mapping[str, Options | None], named: Mapping[str, frozenset[int]], kind: str) -> Made:
         known = frozenset(self.known[replica])
         context: dict[bytes, int] = {}
         for e in known:

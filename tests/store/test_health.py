@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -15,6 +15,7 @@ from store.health import (
     DETAIL_DEPTH,
     UNKNOWN_AGE_MS,
     CellEntry,
+    Cut,
     Head,
     HealthDelta,
     HealthStream,
@@ -23,9 +24,10 @@ from store.health import (
     decode_stream,
     encode_stream,
     is_plain,
+    mark,
     new_stream,
 )
-from store.limits import limit
+from store.limits import LIMITS, Limit, limit
 
 ACTOR = b"a" * 16
 HOLDERS = 3
@@ -58,6 +60,10 @@ def holder_of(source: OwnStream, now_ms: int = 0) -> HealthStream:
     assert result is Merge.TAKEN
     assert stream is not None
     return stream
+
+
+def hear(held: HealthStream, source: OwnStream, age_ms: int, now_ms: int) -> Merge:
+    return held.hear_beat(source.stream.head, source.stream.signature, age_ms, now_ms, verify)
 
 
 @dataclass
@@ -233,6 +239,122 @@ def test_a_map_that_is_not_the_signed_one_is_a_mismatch_and_changes_nothing(base
     assert shown(held) == {"m1": "failed"}
 
 
+def altered(entry: CellEntry, **changes: Any) -> CellEntry:
+    return CellEntry(entry.seq, msgspec.structs.replace(entry.cell, **changes))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param(lambda old, gone, new: (old, gone, altered(new, state="healthy")), id="state"),
+        pytest.param(lambda old, gone, new: (old, gone, altered(new, reasons=("x",))), id="reasons"),
+        pytest.param(lambda old, gone, new: (old, gone, altered(new, detail={"y": 1})), id="detail"),
+        pytest.param(lambda old, gone, new: (old, gone, altered(new, measures={"faults": 9})), id="measures"),
+        pytest.param(lambda old, gone, new: (old, gone, altered(new, observed_at=1.0)), id="observed_at"),
+        pytest.param(lambda old, gone, new: (old, gone, CellEntry(1, new.cell)), id="seq"),
+        pytest.param(lambda old, gone, new: (old, new), id="without the one that is gone"),
+        pytest.param(lambda old, gone, new: (old, altered(gone, state="healthy"), new), id="back again"),
+        pytest.param(lambda old, gone, new: (old, gone), id="without the new one"),
+        pytest.param(lambda old, gone, new: (old, gone, new, altered(new, id="m9")), id="one more"),
+        pytest.param(lambda old, gone, new: (old, altered(old, id="m1", state=ABSENT), altered(gone, id="m0")), id="names swapped"),
+    ],
+)
+def test_a_relay_can_change_nothing_and_leave_out_nothing(lie: Any) -> None:
+    source = own()
+    source.report([cell("m0"), cell("m1")], 0)
+    source.report([cell("m0"), cell("m2", "failed", detail={"x": 1}, measures={"faults": 2}, observed_at=7.0)], 1)
+    delta = source.stream.delta(None, 1)
+    entries = {e.cell.id: e for e in delta.cells}
+    told = lie(entries["m0"], entries["m1"], entries["m2"])
+    assert new_stream(msgspec.structs.replace(delta, cells=told), 1, verify) == (None, Merge.MISMATCH)
+    assert new_stream(msgspec.structs.replace(delta, cells=tuple(reversed(delta.cells))), 1, verify)[1] is Merge.TAKEN
+
+
+def test_a_beat_that_the_node_did_not_make_is_forged() -> None:
+    source = own()
+    source.report([cell("m1")], 0)
+    held = holder_of(source)
+    head, signature = source.stream.head, source.stream.signature
+    for beat in (head.beat + 1, 2**53):
+        assert held.hear_beat(Head(ACTOR, 1, head.seq, beat), signature, 0, 10, verify) is Merge.FORGED
+        delta = msgspec.structs.replace(source.stream.delta(None, 0), head=Head(ACTOR, 1, head.seq, beat))
+        assert held.merge(delta, 10, verify) is Merge.FORGED
+        assert new_stream(delta, 10, verify) == (None, Merge.FORGED)
+    assert held.head == head
+    source.beat(20)
+    assert hear(held, source, 0, 20) is Merge.BEAT
+    assert held.delta(None, 20).signature == source.stream.signature, "who hears it second-hand can check it too"
+
+
+def test_only_a_beat_that_would_be_taken_costs_a_verification() -> None:
+    source = own()
+    source.report([cell("m1")], 0)
+    held = holder_of(source)
+
+    def never(_body: bytes, _signature: bytes) -> bool:
+        raise AssertionError("nothing is new")
+
+    assert held.hear_beat(held.head, b"", 0, 10, never) is Merge.OLD
+    assert held.hear_beat(Head(ACTOR, 1, 7, 99), b"", 0, 10, never) is Merge.OLD
+    assert held.hear_beat(Head(ACTOR, 1, 1, 99), b"", UNKNOWN_AGE_MS, 10, never) is Merge.OLD
+
+
+_DETAILS = st.dictionaries(
+    st.text(max_size=4),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.lists(st.text()),
+    max_size=4,
+)
+
+
+@given(st.integers(0, 2**53), st.text(), st.lists(st.text(), max_size=3), _DETAILS, _DETAILS, st.integers(0, 9) | st.floats(0, 2e9))
+def test_a_mark_is_the_same_wherever_the_entry_came(seq: int, state: str, reasons: Any, detail: Any, measures: Any, at: float) -> None:
+    entry = CellEntry(seq, Cell("multipath.map", "m1", state, tuple(reasons), detail, measures, at))
+    came = msgspec.msgpack.decode(msgspec.msgpack.encode(entry), type=CellEntry)
+    assert mark(came) == mark(entry)
+
+
+def test_a_stream_that_grows_too_large_loses_measures_then_lists_then_all_detail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot(paths: int, word: int) -> list[Cell]:
+        return [
+            cell(f"m{n}", "degraded", reasons=("path-lost",), detail={"alias": "a" * word, "path_list": ["p" * 50] * paths},
+                 measures={"devs": "d" * 500}, observed_at=5.0)
+            for n in range(10)
+        ]  # fmt: skip
+
+    monkeypatch.setitem(LIMITS, "stream_bytes", Limit(10_000, "bytes", "", ""))
+    source = own()
+    steps = [
+        (2, 1, Cut.NOTHING),
+        (15, 1, Cut.MEASURES),
+        (25, 1, Cut.LISTS),
+        (1, 1_000, Cut.DETAIL),
+        (2, 3, Cut.NOTHING),
+    ]
+    for now, (paths, word, cut) in enumerate(steps):
+        assert source.report(snapshot(paths, word), now)
+        shown_cell = source.stream.entries["multipath.map", "m3"].cell
+        assert source.cut is cut
+        assert source.stream.size <= 10_000
+        assert bool(shown_cell.measures) == (cut is Cut.NOTHING)
+        assert ("path_list" in shown_cell.detail) == (cut < Cut.LISTS)
+        assert ("alias" in shown_cell.detail) == (cut < Cut.DETAIL)
+        assert shown_cell.reasons == (("path-lost",) if cut < Cut.LISTS else ("path-lost", "truncated"))
+        assert shown_cell.state == "degraded"
+        assert not source.report(snapshot(paths, word), now), "the same again moves nothing"
+        assert shown(holder_of(source)) == shown(source.stream)
+
+
+def test_a_map_that_is_too_large_is_refused_as_soon_as_its_size_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = own()
+    source.report([cell(f"m{n}", detail={"x": "y" * 100}) for n in range(20)], 0)
+    delta = source.stream.delta(None, 0)
+    assert new_stream(msgspec.structs.replace(delta, size=2**40), 0, verify) == (None, Merge.FORGED), "nobody else can say so"
+    monkeypatch.setitem(LIMITS, "stream_cells", Limit(19, "cells", "", ""))
+    assert new_stream(delta, 0, verify) == (None, Merge.OVERSIZED)
+    monkeypatch.setitem(LIMITS, "stream_bytes", Limit(delta.size - 1, "bytes", "", ""))
+    assert new_stream(msgspec.structs.replace(delta, cells=()), 0, verify) == (None, Merge.OVERSIZED)
+
+
 def test_a_cell_from_beyond_its_head_is_a_mismatch() -> None:
     source = own()
     source.report([cell("m1")], 0)
@@ -263,14 +385,14 @@ def test_one_position_with_two_contents_is_equivocation() -> None:
     assert held.merge(two.stream.delta(None, 0), 5, verify) is Merge.EQUIVOCATION
     assert shown(held) == {"m1": "healthy"}
     forged = msgspec.structs.replace(two.stream.delta(None, 0), signature=bytes(64))
-    assert held.merge(forged, 5, verify) is Merge.OLD
+    assert held.merge(forged, 5, verify) is Merge.FORGED
 
 
 def test_a_beat_of_other_content_is_not_taken() -> None:
     source = own()
     held = holder_of(source)
     source.report([cell("m1")], 0)
-    assert not held.hear_beat(source.stream.head, 0, 100)
+    assert hear(held, source, 0, 100) is Merge.OLD
     assert held.age_ms(100) == 100
 
 
@@ -309,7 +431,7 @@ def test_a_stream_reads_back_but_is_not_fresh_until_heard() -> None:
     assert held.merge(source.stream.delta(None, 60), 60, verify) is Merge.OLD
     fresh.append(held.fresh)
     source.beat(70)
-    assert held.hear_beat(source.stream.head, 5, 75)
+    assert hear(held, source, 5, 75) is Merge.BEAT
     fresh.append(held.fresh)
     assert fresh == [False, False, True]
     assert held.age_ms(80) == 10
@@ -322,7 +444,9 @@ def test_what_came_from_a_disk_makes_nobody_elses_knowledge_fresh() -> None:
     source.beat(10)
     restarted = decode_stream(encode_stream(source.stream), 20)
     told = restarted.delta(None, 30)
-    assert not listener.hear_beat(told.head, told.age_ms, 30)  # an honest age of an older beat is worth more
+    assert (
+        listener.hear_beat(told.head, told.signature, told.age_ms, 30, verify) is Merge.OLD
+    )  # an honest age of an older beat is worth more
     assert listener.age_ms(30) == 30
     newcomer, result = new_stream(told, 30, verify)
     assert result is Merge.TAKEN
@@ -364,9 +488,8 @@ def test_cells_that_are_gone_do_not_pile_up() -> None:
     source.report([cell(f"a{n}") for n in range(half)], 0)
     held = holder_of(source)
     source.report([cell(f"b{n}") for n in range(half)], 1)
-    assert len(source.stream.entries) == limit("stream_cells")
-    assert len(shown(source.stream)) == half
-    # One who has not heard of those that are forgotten finds out, and asks for the whole.
+    assert len(source.stream.entries) == len(shown(source.stream)) == half
+    # Whoever still has those that are forgotten, or has not heard that they went, finds out, and asks for the whole.
     assert held.merge(source.stream.delta(held.head.content, 2), 2, verify) is Merge.MISMATCH
     assert held.merge(source.stream.delta(None, 2), 2, verify) is Merge.TAKEN
     assert shown(held) == shown(source.stream)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from store.clocks import Dot
 from store.edits import CHANGE, RESOLVE, SignedEdit, decode_edit
+from store.limits import limit
 from store.members import MEMBER_PREFIX, MemberState, Role, member_value
 from store.replica import CLUSTER_KEY, Admission, Replica
 
@@ -84,11 +85,12 @@ def test_forged_and_unknown_authors_are_refused(scribe: Any) -> None:
     replica = scribe.replica(*log)
     forged = scribe.edit("n2", {"defaults": {"x": "1"}}, clock, signer="n3")
     assert replica.admit(forged) is Admission.REFUSED
-    assert replica.genuine(forged) is False
+    assert replica.signer(forged) is None
+    assert replica.knows(forged.dot.actor)
     stranger = scribe.edit("n9", {"defaults": {"x": "1"}}, clock)
     assert replica.admit(stranger) is Admission.REFUSED
-    assert replica.genuine(stranger) is None
-    assert replica.genuine(scribe.edit("n2", {"defaults": {"x": "1"}}, clock)) is True
+    assert not replica.knows(stranger.dot.actor)
+    assert replica.signer(scribe.edit("n2", {"defaults": {"x": "1"}}, clock)) == scribe.signing_key("n2")
 
 
 def test_a_changed_body_breaks_the_signature(scribe: Any) -> None:
@@ -103,19 +105,88 @@ def test_void_edits_move_the_clock_alone(scribe: Any) -> None:
     replica = scribe.replica(*log)
     before = replica.fold.state_hash
     edits = [
-        scribe.edit("n3", {"defaults": {"x": "1"}}, clock),
         scribe.registration("n2", scribe.member("n9"), clock),
         scribe.edit("n4", {"defaults": {"x": "1"}}, clock, kind="later"),
         scribe.edit("n2", {"defaults": {"x": "1"}, CLUSTER_KEY: None}, clock | {scribe.actor("n2"): 1}),
     ]
     for edit in edits:
         assert replica.admit(edit) is Admission.READY
-        assert replica.commit(edit) == ()
+        assert replica.commit(edit) == set()
     assert replica.voided == len(edits)
     assert replica.fold.state_hash == before
     assert "n9" not in replica.registry.by_name
     assert scribe.actor("n9") not in replica.authors
     assert all(replica.has(edit.dot) and replica.raw(edit.dot) == edit.raw for edit in edits)
+
+
+def test_an_observers_edits_are_refused(scribe: Any) -> None:
+    log, clock = cluster(scribe)
+    replica = scribe.replica(*log)
+    for kind in (CHANGE, "later"):
+        assert replica.admit(scribe.edit("n3", {"defaults": {"x": "1"}}, clock, kind=kind)) is Admission.REFUSED
+    early = scribe.replica(*log[:2])
+    assert (
+        early.admit(scribe.edit("n3", {"defaults": {"x": "1"}}, clock), clock) is Admission.WAIT
+    )  # it may have been let in as something else
+
+
+def test_an_author_that_goes_on_beyond_its_rights_is_cut_off(scribe: Any) -> None:
+    log, _ = cluster(scribe)
+    replica = scribe.replica(*log)
+    n2 = scribe.actor("n2")
+
+    def forbidden() -> SignedEdit:
+        return scribe.edit("n2", {CLUSTER_KEY: None}, replica.fold.clock, kind=CHANGE if replica.voided % 2 else "later")
+
+    for n in range(limit("void_edits")):
+        beyond = forbidden()
+        ahead = dict(replica.fold.clock)
+        within = scribe.edit("n2", {"defaults": {"x": str(n)}}, ahead | {n2: beyond.dot.counter})
+        assert replica.admit(beyond) is Admission.READY
+        another = scribe.edit("n2", {CLUSTER_KEY: None}, ahead | {n2: beyond.dot.counter})
+        assert replica.admit(another, ahead | {n2: beyond.dot.counter}) is Admission.WAIT, "how many were before it is not known yet"
+        replica.commit(beyond)
+        assert replica.admit(within) is Admission.READY
+        replica.commit(within)
+    assert replica.admit(forbidden()) is Admission.REFUSED
+    assert scribe.replica(*(decode_edit(raw) for raw in replica.since({}, 10**9)[0])).admit(forbidden()) is Admission.REFUSED
+    assert replica.admit(scribe.edit("n2", {"defaults": {"x": "1"}}, replica.fold.clock)) is Admission.READY, "what is within is taken"
+    for _ in range(2 * limit("void_edits")):
+        later = scribe.edit("n4", {"defaults": {"x": "1"}}, replica.fold.clock, kind="later")
+        assert replica.admit(later) is Admission.READY, "a later version may know it"
+        replica.commit(later)
+
+
+def test_a_known_signer_is_not_asked_for_again(scribe: Any) -> None:
+    log, clock = cluster(scribe)
+    asked = []
+
+    def verify(key: bytes, body: bytes, signature: bytes) -> bool:
+        asked.append(key)
+        return bool(scribe.verify(key, body, signature))
+
+    replica = Replica("c1", verify, log)
+    edit = scribe.edit("n2", {"defaults": {"x": "1"}}, clock)
+    assert replica.admit(edit, None, scribe.signing_key("n2")) is Admission.READY
+    assert asked == []
+    forged = scribe.edit("n2", {"defaults": {"x": "1"}}, clock, signer="n4")
+    assert replica.admit(forged, None, scribe.signing_key("n4")) is Admission.REFUSED
+
+
+def test_a_batch_reads_the_registry_once(scribe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from store import replica as module
+
+    reads = []
+    original = module.read_registry
+    monkeypatch.setattr(module, "read_registry", lambda *a: reads.append(1) or original(*a))
+    log, clock = cluster(scribe)
+    replica = scribe.replica(*log)
+    n1 = scribe.actor("n1")
+    batch = [scribe.registration("n1", scribe.member(f"x{n}"), clock | {n1: len(log) + n}) for n in range(20)]
+    reads.clear()
+    assert replica.commit(*batch) == {f"member/x{n}" for n in range(20)}
+    assert len(reads) == 1
+    assert len(replica.registry.by_name) == len(log) + 20
 
 
 @settings(max_examples=150, deadline=None)
@@ -167,7 +238,7 @@ def test_edits_of_a_retired_author_are_taken_when_relayed(scribe: Any) -> None:
     replica.commit(scribe.registration("n1", scribe.member("n2", Role.EDITOR, MemberState.RETIRED), clock))
     late = scribe.edit("n2", {"defaults": {"x": "1"}}, clock)
     assert replica.admit(late) is Admission.READY
-    assert replica.commit(late) == ("defaults",)
+    assert replica.commit(late) == {"defaults"}
 
 
 def test_a_name_that_two_sponsors_gave_is_contested_alike_everywhere(scribe: Any) -> None:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from agent.api.app import OPERATIONS, openapi
+from agent.api.app import OPERATIONS, make_app, openapi
 from agent.api.routes import Access
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
@@ -27,8 +27,6 @@ def test_the_served_document_is_the_table(lone: Any) -> None:
 
 
 def test_every_route_of_the_application_is_in_the_table(lone: Any) -> None:
-    from agent.api.app import make_app
-
     for route in make_app(lone.node).routes:
         methods = {o.method for o in OPERATIONS if o.path == route.path}
         assert route.methods - {"HEAD"} == methods

@@ -10,6 +10,7 @@ import pytest
 from agent.bootstrap import init
 from scripts.cluster.nodes import wait_for
 from store.cells import MULTIPATH_APPLY, NODE_FACTS, Cell
+from store.errors import UnavailableError
 from store.matrix import CellState, RollUp
 
 A = "3624a9370e92ace0b12e941bf000cb4d5"
@@ -539,8 +540,6 @@ def test_a_node_that_knows_no_membership_of_its_own_is_not_ready(lone: Any, monk
 
 
 def test_a_write_that_the_disk_refuses_is_told_and_not_kept(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from store.errors import UnavailableError
-
     async def refuse(_: Any) -> None:
         raise UnavailableError("/var/lib/pathmesh/pathmesh.db: the disk is full", code="disk-full")
 
