@@ -25,10 +25,6 @@ class Alarms:
             self._seen.popitem(last=False)
         self._log.warning(message, code=code, count=count)
 
-    def clear(self, code: str) -> None:
-        """The cause is gone."""
-        self._seen.pop(code, None)
-
     def problems(self) -> list[dict[str, Any]]:
         """The recent ones as problems of the status document."""
         now = time.monotonic()

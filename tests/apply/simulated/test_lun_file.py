@@ -67,7 +67,7 @@ def test_the_documented_example_is_a_valid_file(tmp_path: Path) -> None:
         ("[[lun]]\n" + LUN.replace("1024", "true"), "lun[0].size_bytes: must be an integer 512.."),
         ("[[lun]]\n" + LUN + 'open = "yes"', "lun[0].open: must be true or false, not 'yes'"),
         ("[[lun]]\n" + LUN + 'vendro = "x"', "lun[0].vendro: unknown field"),
-        ("[[lun]]\n" + LUN + 'path = [3]', "lun[0].path: must be an array of tables"),
+        ("[[lun]]\n" + LUN + "path = [3]", "lun[0].path: must be an array of tables"),
         ("[[lun]]\n" + LUN + '[[lun.path]]\nstate = "ready"', "lun[0].path[0].dev: is missing"),
         ("[[lun]]\n" + LUN + '[[lun.path]]\ndev = "/dev/sda"', "lun[0].path[0].dev: must be a kernel device name such as sda"),
         ("[[lun]]\n" + LUN + '[[lun.path]]\ndev = "nvme0n1"', "lun[0].path[0].dev_t: is missing"),
