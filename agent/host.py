@@ -39,7 +39,7 @@ from gossip.runner import Runner
 from store.cells import MULTIPATH_MAP, Cell
 from store.clocks import Dot, Vector, dominates
 from store.document import OVERRIDES, WWID_PREFIX, is_config_key
-from store.errors import PathmeshError, UsageError
+from store.errors import PathmeshError, UnavailableError, UsageError
 from store.matrix import Reporter
 from store.records import Records
 
@@ -102,9 +102,13 @@ class Host:
 
     async def run(self) -> None:
         """Poll and apply until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._poll_forever(), name="health")
-            group.create_task(self._apply_forever(), name="apply")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._poll_forever(), name="health")
+                group.create_task(self._apply_forever(), name="apply")
+        finally:
+            if self._applied is not None and not self._applied.done():
+                self._applied.set_exception(UnavailableError("the agent is stopping", code="stopping"))
 
     async def apply_now(self) -> dict[str, Any]:
         """Apply again at once, whatever the last outcome was; returns the new one, as the apply cell will tell it."""
@@ -260,7 +264,7 @@ class Host:
         """One reconcile; returns the seconds until the next one is due by itself."""
         config = self._picture.config
         force, self._force = self._force, False
-        waiting, self._applied = (self._applied, None) if force else (None, self._applied)
+        waiting = self._applied if force else None
         digest = config.apply_digest
         self._backoff = self._backoff.wanted(digest)
         try:

@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 ZAP_DOMAIN = "pathmesh"
 SEND_BUFFER_MESSAGES = 16
-"""A DEALER's queue. Short, because the engine's outbox above it coalesces and this queue cannot."""
+"""A DEALER's queue. Short: the engine above makes one digest of all that does not fit, and this queue cannot."""
+FAREWELL_MS = 500
 CURVE_OVERHEAD_BYTES = 33
 """libzmq compares a frame's size as encrypted: with command name, nonce, authenticator and flags (ZeroMQ RFC 26)."""
 HEARTBEAT_MS = 2000
@@ -119,9 +120,12 @@ class Link:
         self.open()
         self._loop.call_soon(self._tell_down)
 
-    def close(self) -> None:
-        """Silent: whoever removes a peer needs no telling."""
-        self._drop()
+    def close(self, *, last_words: bool = False) -> None:
+        """Silent: whoever removes a peer needs no telling. `last_words`: what was handed over may still leave, for a moment.
+
+        That is how a member that is taken out of the cluster learns of it.
+        """
+        self._drop(linger_ms=FAREWELL_MS if last_words else 0)
         self._told_down = True
 
     async def _resolve_and_connect(self, endpoint: Endpoint) -> None:
@@ -181,7 +185,7 @@ class Link:
             self._told_down = True
             self._sink(PeerDown(self._key))
 
-    def _drop(self) -> None:
+    def _drop(self, *, linger_ms: int = 0) -> None:
         self.up = False
         self._cancel_timer()
         if self._resolving is not None:
@@ -192,7 +196,7 @@ class Link:
             self._monitor.close()
             self._monitor = None
         if self._dealer is not None:
-            self._dealer.close()
+            self._dealer.close(linger=linger_ms)
             self._dealer = None
 
     def _set_timer(self, seconds: float, action: Callable[[], None]) -> None:

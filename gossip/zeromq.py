@@ -96,7 +96,7 @@ class ZeroMQTransport:
         self._removed.add(key)
         link = self._links.pop(key, None)
         if link is not None:
-            link.close()
+            link.close(last_words=True)
 
     def remake(self, key: str) -> None:
         """Connect to the peer anew: for one that is up and yet never answers. Unknown keys are ignored."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from store.errors import UsageError
 from store.limits import limit
@@ -20,11 +20,14 @@ async def body_bytes(request: Request, most: int) -> bytes:
     if declared.isdigit() and int(declared) > most:
         raise _too_large(most)
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
-            raise _too_large(most)
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise _too_large(most)
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise UsageError("the request's body: the client went away before its end", code="malformed") from None
     return b"".join(chunks)
 
 

@@ -215,7 +215,8 @@ def test_the_largest_digest_of_the_largest_cluster_fits() -> None:
         state_hash=bytes(32),
         health={f"{n:064}": beat for n in range(members)},
         held=tuple((bytes(16), 2**32) for _ in range(1024)),
-        whole=tuple(f"{n:064}" for n in range(members)),
+        whole=tuple(f"{n:064}" for n in range(members // 2)),
+        refused={f"{n:064}": (2**32, 2**32) for n in range(members // 2, members)},
     )
     header, body = encode(digest)
     assert decode(header, body) == digest
