@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import socket
 import time
+from enum import Enum
 from pathlib import Path
 
 from agent.birth import Birth, encode_birth
@@ -12,7 +13,7 @@ from agent.settings import Settings
 from gossip.codec import VERSION_MAX, VERSION_MIN
 from gossip.join import request_join
 from gossip.join_messages import JoinReply, JoinRequest
-from gossip.keys import NodeKeys, verify
+from gossip.keys import MESH_FILE, NodeKeys, verify
 from gossip.tokens import Token
 from store.clocks import ACTOR_BYTES
 from store.database import FILE_NAME, Database
@@ -27,10 +28,18 @@ _UNANSWERED = frozenset({"join-timeout", "join-failed"})
 """With these it is open whether the sponsor registered the node."""
 
 
+class _Stage(Enum):
+    """How far a node has come."""
+
+    NOTHING = "never made"
+    JOINING = "asked to join, without an answer"
+    MADE = "a member"
+
+
 def init(settings: Settings, name: str, cluster: str) -> None:
     """Make keys, database and a new cluster with this node as its first admin; refuses if one exists."""
     check_names(name, cluster)
-    _refuse_if_made(settings)
+    _refuse_if_made(settings, asyncio.run(_stage(settings)))
     asyncio.run(_init(settings, name, cluster))
 
 
@@ -41,8 +50,9 @@ def join(settings: Settings, token_text: str, name: str) -> None:
     """
     check_names(name, "x")
     token = Token.parse(token_text, now=time.time())
-    if not asyncio.run(_is_joining(settings)):
-        _refuse_if_made(settings)
+    stage = asyncio.run(_stage(settings))
+    if stage is not _Stage.JOINING:
+        _refuse_if_made(settings, stage)
         NodeKeys.generate().save(settings.node.keys_dir)
     asyncio.run(_join(settings, token, name))
 
@@ -75,14 +85,14 @@ def _own_address() -> str:
             return "127.0.0.1"
 
 
-def _refuse_if_made(settings: Settings) -> None:
-    for path in (settings.node.state_dir / FILE_NAME, settings.node.keys_dir / "mesh.key"):
-        if path.exists():
-            raise UsageError(
-                f"{path}: this node was set up before; nothing was changed",
-                code="already-member",
-                hint=f"to start over, stop the agent and move {settings.node.state_dir} and {settings.node.keys_dir} away",
-            )
+def _refuse_if_made(settings: Settings, stage: _Stage) -> None:
+    made = settings.node.state_dir / FILE_NAME if stage is not _Stage.NOTHING else settings.node.keys_dir / MESH_FILE
+    if stage is not _Stage.NOTHING or made.exists():
+        raise UsageError(
+            f"{made}: this node was set up before; nothing was changed",
+            code="already-member",
+            hint=f"to start over, stop the agent and move {settings.node.state_dir} and {settings.node.keys_dir} away",
+        )
 
 
 def _undo(settings: Settings, fault: BaseException) -> None:
@@ -140,16 +150,18 @@ async def _found(settings: Settings, keys: NodeKeys, name: str, cluster: str) ->
         await database.close()
 
 
-async def _is_joining(settings: Settings) -> bool:
-    """Whether an earlier `join` of this node went without an answer."""
+async def _stage(settings: Settings) -> _Stage:
+    """How far this node's database says it has come; one that says nothing is as good as none."""
     if not (settings.node.state_dir / FILE_NAME).exists():
-        return False
+        return _Stage.NOTHING
     database = await Database.open(settings.node.state_dir)
     try:
-        meta = (await database.load()).meta
+        loaded = await database.load()
     finally:
         await database.close()
-    return _JOINING in meta and "node" not in meta
+    if "node" in loaded.meta or loaded.log:
+        return _Stage.MADE
+    return _Stage.JOINING if _JOINING in loaded.meta else _Stage.NOTHING
 
 
 async def _join(settings: Settings, token: Token, name: str) -> None:

@@ -41,9 +41,9 @@ from gossip.sockets import check_file_limit
 from gossip.tokens import TokenBook
 from gossip.transport import TransportEvent
 from gossip.zeromq import ZeroMQTransport
-from store.database import Database, DatabaseRecords
+from store.database import FILE_NAME, Database, DatabaseRecords
 from store.edits import EditError, decode_edit
-from store.errors import PathmeshError, UnavailableError
+from store.errors import PathmeshError, UnavailableError, UsageError
 from store.health import HealthStream, decode_stream
 from store.replica import Replica
 
@@ -94,11 +94,13 @@ async def _main(settings: Settings) -> None:
 async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, socket.socket, HealthKeeper]]:
     """Everything open, in order; closed in the opposite order."""
     async with contextlib.AsyncExitStack() as stack:
+        if not (settings.node.state_dir / FILE_NAME).exists():
+            decode_birth(None, settings)  # raises: and no empty database is left behind that looks like a node's
         database = await Database.open(settings.node.state_dir)
         stack.push_async_callback(database.close)
         loaded = await database.load()
         birth = decode_birth(loaded.meta.get("node"), settings)
-        keys = NodeKeys.load(settings.node.keys_dir)
+        keys = _keys(settings)
         epoch = int.from_bytes(loaded.meta.get("epoch", b""), "big") + 1
         await database.put_meta({"epoch": epoch.to_bytes(8, "big")})
         replica = _replica(birth, loaded.log, settings)
@@ -164,6 +166,17 @@ def _first(faults: BaseExceptionGroup[PathmeshError]) -> PathmeshError:
         found = found.exceptions[0]
     assert isinstance(found, PathmeshError)
     return found
+
+
+def _keys(settings: Settings) -> NodeKeys:
+    """The keys of a node that has its database: without them it cannot be who it is."""
+    try:
+        return NodeKeys.load(settings.node.keys_dir)
+    except UsageError as fault:
+        if fault.code != "key-missing":
+            raise
+        hint = f"bring them back from a backup; else move {settings.node.state_dir} away and join again"
+        raise UsageError(fault.message, code=fault.code, hint=hint) from None
 
 
 def _replica(birth: Birth, log_: tuple[bytes, ...], settings: Settings) -> Replica:

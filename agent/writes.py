@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.picture import Picture
-from apply.model import Problem, Severity
+from apply.model import Problem, Severity, build
+from apply.storages import expected_nodes
 from apply.validate import canonical, check_edit
 from gossip.engine import Engine
 from gossip.runner import Runner
@@ -42,7 +43,7 @@ class StaleDigest(ConflictError):
 
     def __init__(self, which: str, current: str) -> None:
         super().__init__(
-            f"the {which} has changed since it was read",
+            f"the {which} changed since it was read",
             code="stale-digest",
             hint="read it again, look at what changed, and repeat the write",
         )
@@ -201,10 +202,16 @@ class Writer:
             text_digest(after.get(OVERRIDES, {}).get("text", "")),
             dot,
             tuple(sorted(changes)),
-            tuple(problems),
+            (*problems, *self._expectations(after, changes)),
             diff,
             dry_run,
         )
+
+    def _expectations(self, after: Mapping[str, Options], changed: Changes) -> tuple[Problem, ...]:
+        """What the changed sections say about nodes that makes no sense in this cluster (an unknown node, a base on other nodes)."""
+        members = [member.name for member in self._engine.replica.registry.active]
+        _, problems = expected_nodes(build(after, {}), members)
+        return tuple(p for p in problems if p.key in changed)
 
 
 def _is_document_key(key: str) -> bool:

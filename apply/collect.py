@@ -21,7 +21,7 @@ from store.records import Records
 
 BASELINES = "baseline"
 MAX_VISIBLE = 512
-"""LUNs without a map that are listed in the node's facts; a node that sees more is told to its operator by the count."""
+"""LUNs that nobody configured and that are listed in the node's facts; a node that sees more is told to its operator by the count."""
 
 
 class DeviceFacts(PathFacts, Protocol):
@@ -174,7 +174,7 @@ class HealthCollector:
             notes.append(f"learned paths could not be kept: {fault}")
         if truncated:
             notes.append(f"{truncated} maps are not reported")
-        visible = [_visible(found) for wwid, found in sorted(view.seen.items()) if not found.assembled and wwid not in view.model.luns]
+        visible = [_visible(found) for wwid, found in sorted(view.seen.items()) if wwid not in view.model.luns]
         if len(visible) > MAX_VISIBLE:
             notes.append(f"{len(visible) - MAX_VISIBLE} more LUNs are visible")
         return facts_cell(self.facts, tuple(notes), visible[:MAX_VISIBLE], view.wall)

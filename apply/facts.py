@@ -82,7 +82,7 @@ def host_notes(root: Path = Path("/")) -> tuple[str, ...]:
 
 
 def facts_cell(facts: DaemonFacts, notes: tuple[str, ...], visible: list[dict[str, Any]], wall: float) -> Cell:
-    """The cell with this node's facts. `visible` are the LUNs that the daemon sees without a map of its own."""
+    """The cell with this node's facts. `visible` are the LUNs that the daemon sees and nobody configured."""
     detail = {
         "tools_version": ".".join(map(str, facts.version)) if facts.version else None,
         "daemon": facts.state,

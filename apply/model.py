@@ -148,8 +148,8 @@ def _storage_scope(key: str, options: Options, problems: list[Problem]) -> Scope
         return None
     scope = storage_scope(kind)
     if scope is None:
-        known = f"types are {' and '.join(STORAGE_TYPES)}"
-        message = f"this version knows no storage type {kind!r}; the section is kept as it is"
+        known = f"types are {' and '.join(STORAGE_TYPES)}; a stored section that a newer version wrote is kept as it is"
+        message = f"this version knows no storage type {kind!r}"
         problems.append(Problem("unknown-storage-type", key, message, "type", known, Severity.WARNING))
     return scope
 

@@ -21,7 +21,7 @@ from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP
 from store.document import STORAGE_PREFIX
 from store.errors import UnavailableError, UsageError
 from store.limits import limit
-from store.matrix import CellState
+from store.matrix import CellState, RollUp
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,6 +69,9 @@ async def get_matrix(node: Node, request: Request) -> Response:
     return Response(body, 200, {"etag": tag}, "application/json")
 
 
+_STATES = tuple(dict.fromkeys([state.value for state in (*CellState, *RollUp)]))
+
+
 def _filtered(node: Node, keys: list[tuple[str, str]], filters: dict[str, str]) -> list[tuple[str, str]]:
     if (kind := filters.get("kind")) is not None:
         if kind not in KINDS:
@@ -77,6 +80,10 @@ def _filtered(node: Node, keys: list[tuple[str, str]], filters: dict[str, str]) 
     if (resource := filters.get("resource")) is not None:
         keys = [key for key in keys if key[1] == _resource(node, resource)]
     name, state = filters.get("node"), filters.get("state")
+    if name is not None and name not in node.picture.reporters():
+        raise UsageError(f"node {name[:80]!r}: there is no such node", code="malformed", hint="see `pathmesh node ls`")
+    if state is not None and state not in _STATES:
+        raise UsageError(f"state {state[:40]!r}: expected one of {', '.join(_STATES)}", code="malformed")
     if name is not None or state is not None:
         rows = {kind: node.picture.rows(kind) for kind in KINDS}
         keys = [key for key in keys if _row_fits(rows[key[0]][key[1]], name, state)]
@@ -305,9 +312,8 @@ async def get_readyz(node: Node, _: Request) -> Response:
         raise UnavailableError("another node holds this node's name", code="name-taken", hint="retire one of the two")
     if engine.member is None:
         raise UnavailableError("joining: the cluster's configuration is not here yet", code="joining", hint="try again shortly")
-    return json_response(
-        {"ready": True, "node": node.birth.name, "cells": [state.value for state in CellState]}, etag(node.picture.config.digest)
-    )
+    return json_response({"ready": True, "node": node.birth.name}, etag(node.picture.config.digest))
+
 
 
 W = Access.WRITE

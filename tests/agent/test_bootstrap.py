@@ -11,6 +11,7 @@ import pytest
 
 from agent.birth import decode_birth
 from agent.bootstrap import advertised, check_names, init, join
+from agent.daemon import opened
 from gossip.join import request_join
 from gossip.join_messages import JoinRequest
 from gossip.keys import NodeKeys
@@ -85,6 +86,23 @@ def test_a_node_is_made_once(tmp_path: Path, settings_in: Any) -> None:
             attempt()
         assert caught.value.code == "already-member" and str(tmp_path) in caught.value.message
     assert files(tmp_path) == before
+
+
+def test_an_agent_that_was_started_too_early_is_in_nobodys_way(tmp_path: Path, settings_in: Any) -> None:
+    settings = settings_in(tmp_path)
+
+    async def start() -> None:
+        async with opened(settings):
+            pytest.fail("it belongs to no cluster")
+
+    with pytest.raises(UsageError) as caught:
+        asyncio.run(start())
+    assert caught.value.code == "not-a-member"
+    assert not settings.node.state_dir.exists()
+    settings.node.state_dir.mkdir()
+    (settings.node.state_dir / "pathmesh.db").touch()
+    init(settings, "n1", "san")
+    assert decode_birth(loaded(settings).meta["node"], settings).name == "n1"
 
 
 def test_keys_alone_are_enough_to_refuse(tmp_path: Path, settings_in: Any) -> None:

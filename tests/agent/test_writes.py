@@ -263,3 +263,11 @@ async def test_a_change_is_made_from_the_document_as_it_is_then(memory_cluster: 
     second = asyncio.ensure_future(node.writer.change(lambda document: {KEY: {**document[KEY], "comment": "b"}}, Expected()))
     await asyncio.gather(first, second)
     assert node.picture.config.document[KEY] == {"alias": "a", "comment": "b"}
+
+
+async def test_a_storage_on_a_node_that_nobody_knows_is_warned_of(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    written = await node.writer.change({"storage/san": {"type": "multipath", "nodes": "n1,nX"}}, Expected())
+    assert ["nX" in warning.message for warning in written.warnings] == [True]
+    unrelated = await node.writer.change({KEY: {"alias": "a"}}, Expected())
+    assert unrelated.warnings == ()

@@ -113,6 +113,16 @@ async def test_one_poll() -> None:
     assert (await node.baselines())[W].identities == (FIRST, SECOND)
 
 
+async def test_a_map_that_nobody_configured_is_visible_too() -> None:
+    """A host that ran multipath before: its LUNs are what an admin looks for first."""
+    node = Node()
+    node.context["model"] = Model()
+    node.context["expected"] = {}
+    cells = await node.poll()
+    assert cells[W].state == "unexpected"
+    assert {seen["wwid"] for seen in cells["node"].detail["visible"]} == {W, OTHER}
+
+
 async def test_baselines_outlive_a_restart_and_acceptance_is_applied_once() -> None:
     node = Node()
     await node.poll()
