@@ -36,7 +36,7 @@ def find(scope: Scope, name: str) -> Option:
     if refusal is not None:
         raise UsageError(f"{canonical} is not set here: {refusal.why}", code=refusal.code, hint=refusal.hint)
     similar = nearest(name, scope)
-    known = f"there are {', '.join(TABLES[scope])}" if len(TABLES[scope]) < 12 else "see the list of options in the manual"
+    known = f"there are {', '.join(TABLES[scope])}" if len(TABLES[scope]) < 12 else "docs/options.md lists them"
     hint = f"did you mean {similar}?" if similar else known
     raise UsageError(f"{scope.value} sections have no option {_shown(name)}", code="unknown-option", hint=hint)
 

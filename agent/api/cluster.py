@@ -315,7 +315,6 @@ async def get_readyz(node: Node, _: Request) -> Response:
     return json_response({"ready": True, "node": node.birth.name}, etag(node.picture.config.digest))
 
 
-
 W = Access.WRITE
 OPERATIONS = (
     Operation("GET", "/v1/status", get_status, "The status of the cluster"),

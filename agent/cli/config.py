@@ -12,7 +12,7 @@ from agent.cli.client import TEXT, Client
 from agent.cli.errors import ApiError
 from agent.cli.output import one_line
 from agent.cli.session import Session, problem_text
-from agent.cli.writes import Write, digest_for, read_document, report, write_options
+from agent.cli.writes import Write, digest_for, naming, read_document, report, source_name, write_options
 from store.errors import PathmeshError, UsageError
 
 CONFIG = "/v1/config"
@@ -33,7 +33,11 @@ def show(session: Session, raw: bool) -> None:
         return
     if session.output == "tsv":
         sections = session.get(CONFIG)["sections"]
-        rows = [(s["type"], s["id"], name, value) for s in sections for name, value in sorted(s["options"].items())]
+        rows = [
+            (section["type"], section["id"], name, value)
+            for section in sections
+            for name, value in sorted(section["options"].items()) or [("", "")]
+        ]
         session.table(("type", "id", "option", "value"), rows)
         return
     text = _text(session.client())[0]
@@ -67,7 +71,7 @@ def apply(session: Session, source: str, write: Write) -> None:
       pathmesh config apply san.cfg --dry-run
       pathmesh config apply san.cfg --digest $(cat san.digest) --reason "release 12"
     """
-    _replace(session, read_document(source), write)
+    _replace(session, source, read_document(source), write)
 
 
 @config.command("diff")
@@ -75,7 +79,7 @@ def apply(session: Session, source: str, write: Write) -> None:
 @click.pass_obj
 def diff(session: Session, source: str) -> None:
     """Show what `config apply` would change, and what it would refuse, without writing."""
-    _replace(session, read_document(source), Write(None, None, True))
+    _replace(session, source, read_document(source), Write(None, None, True))
 
 
 @config.command("import")
@@ -93,8 +97,8 @@ def import_file(session: Session, source: str, write: Write) -> None:
 
     parsed = section_config.parse(read_document(source), lenient=True)
     for note in parsed.notes:
-        session.say(f"warning: {source}: line {note.line}: {note.message}")
-    _replace(session, section_config.write(section_config.to_document(parsed)), write)
+        session.say(f"warning: {source_name(source)}: line {note.line}: {note.message}")
+    _replace(session, source, section_config.write(section_config.to_document(parsed)), write)
 
 
 @config.command("edit")
@@ -175,9 +179,12 @@ def _put(client: Client, text: str, write: Write, digest: str) -> dict[str, Any]
     return answer
 
 
-def _replace(session: Session, text: str, write: Write) -> None:
+def _replace(session: Session, source: str, text: str, write: Write) -> None:
     client = session.client()
-    report(session, _put(client, text, write, digest_for(client, write)))
+    digest = digest_for(client, write)
+    with naming(source):
+        answer = _put(client, text, write, digest)
+    report(session, answer)
 
 
 def _remarks(body: Mapping[str, Any]) -> str:

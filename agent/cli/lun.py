@@ -1,14 +1,14 @@
 """`pathmesh lun`: the allow-list, the options of each LUN, and what the nodes see of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from agent.cli.base import Group
-from agent.cli.client import quoted
+from agent.cli.client import Client, quoted
 from agent.cli.errors import ApiError
-from agent.cli.output import CELL_SEVERITY, Cell, Painted, age_text, aligned, severity, size_text, text_of
+from agent.cli.output import CELL_SEVERITY, MISSING, Cell, Painted, age_text, aligned, severity, size_text, text_of
 from agent.cli.session import Session
 from agent.cli.status import paths_text
 from agent.cli.writes import (
@@ -19,6 +19,7 @@ from agent.cli.writes import (
     assignments,
     check_digest,
     digest_for,
+    hint_if_exists,
     option_name,
     report,
     section_path,
@@ -50,10 +51,10 @@ def list_luns(session: Session) -> None:
         rows.append(
             [
                 section["wwid"],
-                options.get("alias", "-"),
+                options.get("alias", MISSING),
                 Painted("disabled", "dim") if _disabled(options) else Painted(state, state),
                 str(health.get("size_bytes") or "") if session.output == "tsv" else size_text(health.get("size_bytes")),
-                " ".join(str(health[name]).strip() for name in ("vendor", "product") if health.get(name)) or "-",
+                " ".join(str(health[name]).strip() for name in ("vendor", "product") if health.get(name)) or MISSING,
                 text_of(health.get("expected_nodes")),
                 text_of(options.get("comment")),
             ]
@@ -78,7 +79,7 @@ def show(session: Session, wwid: str) -> None:
     options = (section or {}).get("options") or {}
     rows = sorted(options.items())
     if session.output == "tsv":
-        session.table(("option", "value"), rows)
+        session.table(("kind", "node", "name", "value"), list(_records(options, health or {})))
         return
     configured = "allow-listed" if section is not None else "not allow-listed"
     state = str((health or {}).get("state", "unknown"))
@@ -113,7 +114,9 @@ def add(session: Session, wwid: str, options: tuple[str, ...], alias: str | None
         wanted["alias"] = alias
     client = session.client()
     body = write.body(wwid=wwid, options=wanted)
-    response = client.request("POST", WWIDS, query=write.flags, body=body, if_match=digest_for(client, write))
+    digest = digest_for(client, write)
+    with hint_if_exists("pathmesh lun set"):
+        response = client.request("POST", WWIDS, query=write.flags, body=body, if_match=digest)
     report(session, response.json())
 
 
@@ -123,7 +126,7 @@ def add(session: Session, wwid: str, options: tuple[str, ...], alias: str | None
 @write_options
 @click.pass_obj
 def set_options(session: Session, wwid: str, options: tuple[str, ...], write: Write) -> None:
-    """Set options of a LUN; those not named stay.
+    """Set options of a LUN, named by WWID or alias; those not named stay.
 
     \b
     Example:
@@ -138,7 +141,7 @@ def set_options(session: Session, wwid: str, options: tuple[str, ...], write: Wr
 @write_options
 @click.pass_obj
 def unset_options(session: Session, wwid: str, options: tuple[str, ...], write: Write) -> None:
-    """Remove options of a LUN, so that their defaults hold again."""
+    """Remove options of a LUN, named by WWID or alias, so that their defaults hold again."""
     _change(session, wwid, write, write.body(set={}, delete=[option_name(name) for name in options]))
 
 
@@ -147,10 +150,11 @@ def unset_options(session: Session, wwid: str, options: tuple[str, ...], write: 
 @write_options
 @click.pass_obj
 def remove(session: Session, wwids: tuple[str, ...], write: Write) -> None:
-    """Take LUNs off the allow-list, all of them in one edit or none."""
+    """Take LUNs, named by WWID or alias, off the allow-list, all of them in one edit or none."""
     client = session.client()
-    body = write.body(changes=[{"key": f"wwid/{wwid}", "remove": True} for wwid in dict.fromkeys(wwids)])
-    response = client.request("POST", EDITS, query=write.flags, body=body, if_match=digest_for(client, write))
+    chosen, digest = _resolved(client, write, wwids)
+    body = write.body(changes=[{"key": f"wwid/{wwid}", "remove": True} for wwid in dict.fromkeys(chosen)])
+    response = client.request("POST", EDITS, query=write.flags, body=body, if_match=digest)
     report(session, response.json())
 
 
@@ -169,8 +173,8 @@ def scan(session: Session) -> None:
         rows.append(
             [
                 str(entry["wwid"]),
-                text_of(entry.get("vendor")).strip(),
-                text_of(entry.get("product")).strip(),
+                text_of(str(entry.get("vendor") or "").strip()),
+                text_of(str(entry.get("product") or "").strip()),
                 str(size or "") if session.output == "tsv" else size_text(size),
                 ", ".join(f"{name}:{(seen or {}).get('paths', '?')}" for name, seen in sorted(nodes.items())),
             ]
@@ -213,7 +217,7 @@ def _accept_trial(session: Session, cells: Mapping[str, Any], wanted: tuple[str,
     """What accepting would forget, from the cells as they are; nothing like a write is sent."""
     chosen = {name: cells.get(name) or {} for name in wanted or sorted(cells)}
     rows: list[list[Cell]] = [
-        [name, str(cell.get("state", "unknown")), paths_text(cell) or "-", text_of(cell.get("missing_paths"))]
+        [name, str(cell.get("state", "unknown")), paths_text(cell) or MISSING, text_of(cell.get("missing_paths"))]
         for name, cell in chosen.items()
     ]
     session.table(("NODE", "STATE", "PATHS", "NO LONGER EXPECTED"), rows, empty="nobody sees it")
@@ -233,26 +237,52 @@ def _found(session: Session, path: str) -> dict[str, Any] | None:
 
 def _change(session: Session, wwid: str, write: Write, body: Mapping[str, Any]) -> None:
     client = session.client()
-    path = section_path(WWIDS, wwid)
-    try:
-        digest = digest_for(client, write, path)
-        response = client.request("PATCH", path, query=write.flags, body=body, if_match=digest)
-    except ApiError as error:
-        raise _with_alias_hint(session, wwid, error) from None
+    (chosen,), digest = _resolved(client, write, [wwid])
+    response = client.request("PATCH", section_path(WWIDS, chosen), query=write.flags, body=body, if_match=digest)
     report(session, response.json())
 
 
-def _with_alias_hint(session: Session, wwid: str, error: ApiError) -> ApiError:
-    """The same error; if the word that is no known WWID is an alias, its hint names the WWID."""
-    if error.status == 404:
-        named = [entry["wwid"] for entry in session.get(WWIDS)["wwids"] if entry["options"].get("alias") == wwid]
-        if named:
-            error.hint = f"{wwid} is the alias of {named[0]}"
-    return error
+def _resolved(client: Client, write: Write, words: Sequence[str]) -> tuple[list[str], str]:
+    """The WWIDs that WWIDs or aliases name, and the digest to write with: the one given, else that of the state they were found in.
+
+    A word that is neither stays, and the agent says what is wrong with it. Raises PathmeshError for an alias of several LUNs.
+    """
+    body = client.get(WWIDS)
+    known = {entry["wwid"] for entry in body["wwids"]}
+    wwids = []
+    for word in words:
+        named = [word] if word in known else [e["wwid"] for e in body["wwids"] if e["options"].get("alias") == word]
+        if len(named) > 1:
+            raise PathmeshError(f"{word} is the alias of {' and '.join(named)}", code="ambiguous-alias", hint="name the LUN by its WWID")
+        wwids.append(named[0] if named else word)
+    return wwids, write.digest or str(body["digest"])
 
 
 def _disabled(options: Mapping[str, str]) -> bool:
     return options.get("disable", "0").lower() not in ("0", "no", "false", "off")
+
+
+def _records(options: Mapping[str, str], health: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """One row for each option, each fact about the LUN, and each fact about it on a node."""
+    for name, value in sorted(options.items()):
+        yield "option", "", name, value
+    if not health:
+        return
+    facts = ("state", "vendor", "product", "size_bytes", "device", "expected_nodes", "expected_source")
+    for name in facts:
+        yield "lun", "", name, text_of(health.get(name))
+    for consumer in health.get("consumers") or ():
+        yield "lun", "", "used_by", str(consumer.get("storage"))
+    for node, cell in sorted((health.get("nodes") or {}).items()):
+        paths = cell.get("paths") or {}
+        yield "node", node, "state", text_of(cell.get("state"))
+        yield "node", node, "redundancy", text_of(cell.get("redundancy"))
+        for name in ("usable", "expected"):
+            yield "node", node, f"{name}_paths", text_of(paths.get(name))
+        for name in ("queueing", "age_seconds", "reasons"):
+            yield "node", node, name, text_of(cell.get(name))
+        for path in cell.get("missing_paths") or ():
+            yield "node", node, "missing_path", str(path)
 
 
 def _facts(health: Mapping[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ def list_members(session: Session) -> None:
     plain = session.output == "tsv"
     rows: list[list[Cell]] = []
     for entry in body["members"]:
-        state, liveness = str(entry.get("state", "unknown")), str(entry.get("liveness") or "-")
+        state, liveness = str(entry.get("state", "unknown")), text_of(entry.get("liveness"))
         actor, age = str(entry.get("actor") or ""), entry.get("age_seconds")
         rows.append(
             [

@@ -35,7 +35,7 @@ def list_nodes(session: Session) -> None:
         return
     rows: list[list[Cell]] = []
     for entry in body["nodes"]:
-        state, apply = str(entry.get("state", "unknown")), str((entry.get("apply") or {}).get("state") or "-")
+        state, apply = str(entry.get("state", "unknown")), text_of((entry.get("apply") or {}).get("state"))
         rows.append(
             [
                 str(entry["node"]),

@@ -13,6 +13,16 @@ class Painted(NamedTuple):
 
 Cell = str | Painted
 
+
+class _Missing(str):
+    """A value that is not there: a dash for people and nothing in TSV, where a dash may be a value."""
+
+    __slots__ = ()
+
+
+MISSING = _Missing("-")
+"""The cell of a value that is not known or not set."""
+
 _GREEN, _YELLOW, _RED, _DIM, _BOLD = "32", "33", "31", "2", "1"
 _COLORS: Mapping[str, str] = {
     **dict.fromkeys(("healthy", "online", "in-sync", "full", "info"), _GREEN),
@@ -70,16 +80,16 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[Cell]], *, color: boo
 
 
 def tsv(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
-    """The lines of a TSV document with its header; tabs and newlines inside a value are escaped."""
+    """The lines of a TSV document with its header; tabs and newlines inside a value are escaped, a missing value is empty."""
     yield "\t".join(title.lower().replace(" ", "_") for title in header)
     for row in rows:
-        yield "\t".join(printable(_text(cell)) for cell in row)
+        yield "\t".join("" if isinstance(_text(cell), _Missing) else printable(_text(cell)) for cell in row)
 
 
 def size_text(size: Any) -> str:
     """A size in bytes with a binary unit and at most one decimal; `-` when it is not known."""
     if not isinstance(size, int) or size <= 0:
-        return "-"
+        return MISSING
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024:
@@ -91,7 +101,7 @@ def size_text(size: Any) -> str:
 def age_text(seconds: Any) -> str:
     """An age in seconds as people say it; `-` when it is not known."""
     if not isinstance(seconds, int | float):
-        return "-"
+        return MISSING
     if seconds < 10:
         return f"{seconds:.1f} s"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -108,22 +118,22 @@ def severity(state: Any, order: Sequence[str]) -> int:
 def counts_text(counts: Mapping[str, Any], order: Sequence[str]) -> str:
     """`1 degraded, 3 healthy`: worst first, without zeros."""
     named = sorted(((state, n) for state, n in counts.items() if n), key=lambda item: severity(item[0], order))
-    return ", ".join(f"{n} {state}" for state, n in named) or "-"
+    return ", ".join(f"{n} {state}" for state, n in named) or MISSING
 
 
 def short(digest: Any, length: int = 12) -> str:
     """The beginning of a digest or key, `-` for none."""
-    return str(digest)[:length] if digest else "-"
+    return str(digest)[:length] if digest else MISSING
 
 
 def text_of(value: Any) -> str:
     """A JSON value in a table cell: `-` for none, lists joined by commas."""
     if value is None or value == "":
-        return "-"
+        return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ",".join(str(item) for item in value) or "-"
+        return ",".join(str(item) for item in value) or MISSING
     return str(value)
 
 

@@ -6,7 +6,7 @@ from agent.cli.base import Group, exits
 from agent.cli.client import TEXT
 from agent.cli.errors import FAILED
 from agent.cli.session import Session
-from agent.cli.writes import OVERRIDES, Write, digest_for, read_document, report, write_options
+from agent.cli.writes import OVERRIDES, Write, digest_for, naming, read_document, report, source_name, write_options
 
 
 @click.group(cls=Group)
@@ -44,7 +44,8 @@ def replace(session: Session, source: str, write: Write) -> None:
     text = read_document(source)
     client = session.client()
     digest = digest_for(client, write, OVERRIDES)
-    response = client.request("PUT", OVERRIDES, query=write.query, body=text, if_match=digest)
+    with naming(source):
+        response = client.request("PUT", OVERRIDES, query=write.query, body=text, if_match=digest)
     report(session, response.json())
 
 
@@ -53,7 +54,9 @@ def replace(session: Session, source: str, write: Write) -> None:
 @click.pass_obj
 def check(session: Session, source: str) -> None:
     """Check a text as overrides without storing it; exit status 1 if it would be refused."""
-    body = session.client().request("POST", f"{OVERRIDES}/check", body=read_document(source)).json()
+    text = read_document(source)
+    with naming(source):
+        body = session.client().request("POST", f"{OVERRIDES}/check", body=text).json()
     problems = body.get("problems") or []
     if session.output == "json":
         session.json(body)
@@ -62,7 +65,7 @@ def check(session: Session, source: str) -> None:
         session.table(names, [[str(problem.get(name) or "") for name in names] for problem in problems])
     else:
         for problem in problems:
-            session.problem(problem)
+            session.problem({**problem, "key": source_name(source), "option": None})
     refused = any((problem.get("severity") or "error") == "error" for problem in problems)
     if refused:
         exits(FAILED)

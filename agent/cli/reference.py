@@ -1,6 +1,6 @@
-"""The reference of all commands, written from the commands themselves; `python -m agent.cli.reference` renews both references.
+"""The references of commands and options, written from the code; `python -m agent.cli.reference` renews all references.
 
-`docs/commands.md` comes from here and `docs/settings.md` from the settings; a test compares both files with the code.
+`docs/commands.md` and `docs/options.md` come from here and `docs/settings.md` from the settings; tests compare the files with the code.
 """
 
 import inspect
@@ -13,6 +13,7 @@ import click
 from agent import settings
 from agent.cli.base import Group, global_options
 from agent.cli.root import root
+from apply.options import STORAGE_TYPES, describe
 
 _HEAD = """\
 # Commands
@@ -27,6 +28,55 @@ conflict.
 Every change takes `--digest`, `--reason` and `--dry-run`. Without `--digest` a command reads, changes, and writes with the
 digest it read; a write that is refused because somebody else was faster is not repeated.
 """
+
+
+_OPTIONS_HEAD = """\
+# Options
+
+What may stand in the sections of the configuration, by kind of section. A name may be written with `_` for `-`; it is kept with `-`.
+A value is kept in the spelling shown here. Options with the name of one of multipath.conf(5) mean the same there; *own* options
+mean something to Pathmesh only and are never rendered. *Since* is the first release of multipath-tools that knows an option: on a
+node with an older one it is left out, and a note says so. A default that is not shown depends on something else, or is nothing.
+
+For what is not here there are the overrides: `pathmesh overrides --help`.
+"""
+
+_SCOPES = {
+    "defaults": "The one section for all LUNs: `pathmesh defaults set OPTION=VALUE`.",
+    "wwid": "A section for each allow-listed LUN: `pathmesh lun set WWID OPTION=VALUE`. What it says goes before `defaults`.",
+    "multipath": "A storage whose volumes are LUNs: `pathmesh storage add multipath ID`.",
+    "lvm": "A storage that is a volume group: `pathmesh storage add lvm ID vgname=VG`.",
+}
+
+
+def options() -> str:
+    """The text of `docs/options.md`."""
+    return "\n".join(_option_tables()) + "\n"
+
+
+def _option_tables() -> Iterator[str]:
+    rows = describe()
+    yield _OPTIONS_HEAD
+    for number, (scope, about) in enumerate(_SCOPES.items()):
+        title = f"{scope} storage" if scope in STORAGE_TYPES else scope
+        yield f"{chr(10) if number else ''}## {title}\n\n{about}\n"
+        yield "| option | values | default | since | note |"
+        yield "|--|--|--|--|--|"
+        for row in rows:
+            if row.scope == scope and not row.refused:
+                default = f"`{_cell(row.default)}`" if row.default else ""
+                remarks = ("required" if row.required else "", "" if row.rendered or scope in STORAGE_TYPES else "own", row.note)
+                note = "; ".join(filter(None, remarks))
+                yield f"| `{row.name}` | {_cell(row.type)} | {default} | {row.since} | {_cell(note)} |"
+        refused = [row for row in rows if row.scope == scope and row.refused]
+        if refused:
+            yield "\nNot taken here:\n\n| option | why |\n|--|--|"
+            yield from (f"| `{row.name}` | {_cell(row.refused)} |" for row in refused)
+
+
+def _cell(text: str) -> str:
+    """Text that stands in a Markdown table as it is."""
+    return re.sub(r"([|<*])", r"\\\1", text)
 
 
 def commands() -> str:
@@ -92,9 +142,10 @@ def _options(context: click.Context, options: list[click.Option]) -> Iterator[st
 
 
 def main() -> None:
-    """Write both references into the source tree."""
+    """Write all references into the source tree."""
     docs = Path(__file__).parents[2] / "docs"
     docs.joinpath("commands.md").write_text(commands(), encoding="utf-8")
+    docs.joinpath("options.md").write_text(options(), encoding="utf-8")
     docs.joinpath("settings.md").write_text(settings.reference(), encoding="utf-8")
 
 

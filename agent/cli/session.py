@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -136,10 +137,20 @@ class Session:
 
 
 def problem_text(problem: Mapping[str, Any]) -> tuple[str, str]:
-    """`: place: message` and the hint of a problem, each on one line."""
-    place = " ".join(str(problem[part]) for part in ("key", "option") if problem.get(part))
+    """`: place: message` and the hint of a problem, each on one line; a message that names its place needs no other."""
     message = str(problem.get("message") or problem.get("code") or "")
+    named = _names_place(message, str(problem.get("key") or ""))
+    place = "" if named else " ".join(str(problem[part]) for part in ("key", "option") if problem.get(part))
     return one_line(f": {place}: {message}" if place else f": {message}"), one_line(str(problem.get("hint") or ""))
+
+
+def _names_place(message: str, key: str) -> bool:
+    """Whether a message says itself which section it is about: a LUN or a storage anywhere, another key where it begins."""
+    kind, slash, name = key.partition("/")
+    if slash and kind in ("wwid", "storage"):
+        title = rf"(?:storage |storage/){re.escape(name)}" if kind == "storage" else re.escape(name)
+        return re.search(rf"(?<![\w.-]){title}(?![\w-])", message) is not None
+    return bool(key) and message.startswith(f"{key}:")
 
 
 def _colors(wanted: bool | None, terminal: bool) -> bool:

@@ -3,7 +3,7 @@
 import click
 
 from agent.cli.base import Group
-from agent.cli.output import LUN_SEVERITY, Cell, Painted, counts_text, severity, text_of
+from agent.cli.output import LUN_SEVERITY, MISSING, Cell, Painted, counts_text, severity, text_of
 from agent.cli.session import Session
 from agent.cli.writes import (
     EDITS,
@@ -11,6 +11,7 @@ from agent.cli.writes import (
     Write,
     assignments,
     digest_for,
+    hint_if_exists,
     option_name,
     report,
     section_path,
@@ -34,7 +35,7 @@ def list_storages(session: Session) -> None:
     rows: list[list[Cell]] = []
     for entry in body["storages"]:
         options = dict(entry["options"])
-        nodes, base = options.pop("nodes", "all"), options.pop("base", "-")
+        nodes, base = options.pop("nodes", "all"), options.pop("base", MISSING)
         options.pop("type", None)
         rows.append([entry["id"], entry["type"], nodes, base, " ".join(f"{k}={v}" for k, v in sorted(options.items()))])
     session.table(("STORAGE", "TYPE", "NODES", "BASE", "OPTIONS"), rows, empty="no storage is configured")
@@ -56,7 +57,9 @@ def add(session: Session, type: str, storage_id: str, options: tuple[str, ...], 
     """
     client = session.client()
     body = write.body(id=storage_id, type=type, options=assignments(options))
-    response = client.request("POST", STORAGES, query=write.flags, body=body, if_match=digest_for(client, write))
+    digest = digest_for(client, write)
+    with hint_if_exists("pathmesh storage set"):
+        response = client.request("POST", STORAGES, query=write.flags, body=body, if_match=digest)
     report(session, response.json())
 
 
@@ -105,7 +108,7 @@ def status(session: Session) -> None:
     rows: list[list[Cell]] = []
     for entry in body["storages"]:
         states = [str(lun.get("state")) for lun in entry.get("luns") or ()]
-        state = min(states, key=lambda state: severity(state, LUN_SEVERITY), default="-")
+        state = min(states, key=lambda state: severity(state, LUN_SEVERITY), default=MISSING)
         rows.append(
             [
                 str(entry["id"]),

@@ -6,13 +6,16 @@ read; it never repeats a refused write, because what was refused was made from a
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 
 import click
 
 from agent.cli.client import Client, quoted
+from agent.cli.errors import ApiError
 from agent.cli.output import short
 from agent.cli.session import Session
 from store.errors import ConflictError
@@ -24,6 +27,8 @@ STORAGES = "/v1/config/storages"
 DEFAULTS = "/v1/config/defaults"
 EDITS = "/v1/config/edits"
 OVERRIDES = "/v1/overrides"
+
+_TEXT_REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _UNIT_SECONDS = (604800, 86400, 3600, 60, 1)
@@ -155,7 +160,8 @@ def report(session: Session, answer: Mapping[str, Any], *, what: str = "") -> No
         if session.verbose:
             session.diff(diff)
         named = what or ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-        session.say(f"changed {named} (edit {edit_text(answer['edit'])}, digest {short(answer.get('digest'))})")
+        digest = answer.get("overrides_digest" if changed == ["overrides"] else "digest")  # the one that guards the next write
+        session.say(f"changed {named} (edit {edit_text(answer['edit'])}, digest {short(digest)})")
 
 
 def edit_text(edit: Any) -> str:
@@ -172,6 +178,33 @@ def read_document(source: str) -> str:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         return data.decode()
     except OSError as error:
-        raise click.UsageError(f"{source}: {error.strerror}") from None
+        raise click.UsageError(f"{source_name(source)}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise click.UsageError(f"{source}: not UTF-8 at byte {error.start}") from None
+        raise click.UsageError(f"{source_name(source)}: not UTF-8 at byte {error.start}") from None
+
+
+def source_name(source: str) -> str:
+    """How a FILE argument is called in messages."""
+    return "standard input" if source == "-" else source
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Name the file in the message of a refusal that is about its text; a stale digest or an open conflict is not."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status in _TEXT_REFUSED:
+            error.message = f"{source_name(source)}: {error.message}"
+        raise
+
+
+@contextmanager
+def hint_if_exists(command: str) -> Iterator[None]:
+    """Name the command that changes what an `add` found there already, in place of the API's hint at its own method."""
+    try:
+        yield
+    except ApiError as error:
+        if error.code == "exists":
+            error.hint = f"change it with `{command}`"
+        raise

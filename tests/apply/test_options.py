@@ -1,5 +1,7 @@
 """Options: what each takes, how it is kept, and what is refused with which advice."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -162,6 +164,13 @@ def test_the_nearest_name(name, meant):
     with pytest.raises(UsageError) as caught:
         find(Scope.WWID, name)
     assert (f"did you mean {meant}?" == caught.value.hint) == (meant is not None)
+
+
+def test_an_unknown_option_of_a_long_table_names_the_page_that_lists_them():
+    with pytest.raises(UsageError) as caught:
+        find(Scope.DEFAULTS, "xyzzy")
+    assert caught.value.hint == "docs/options.md lists them"
+    assert (Path(__file__).parents[2] / "docs" / "options.md").is_file()
 
 
 def test_every_rendered_option_of_a_lun_but_its_alias_is_one_of_defaults_too():

@@ -166,6 +166,8 @@ class FakeAgent:
     before_write: Callable[["FakeAgent"], None] | None = None
     status: dict[str, Any] = field(default_factory=lambda: deepcopy(STATUS))
     last_reason: str | None = None
+    answers: dict[str, Any] = field(default_factory=dict)
+    """What a path answers in place of its handler."""
 
     @property
     def text(self) -> str:
@@ -305,6 +307,8 @@ class Handler(BaseHTTPRequestHandler):
         return self._commit(after, query, body.get("reason"))
 
     def _route(self, parts: list[str], query: dict[str, str], body: Any) -> Any:
+        if self.path in self.fake.answers:
+            return self.fake.answers[self.path]
         if parts[0] != "v1":
             raise Refused(404, "not-found", "no such address")
         handler = getattr(self, f"_{self.command.lower()}_{parts[1].replace('-', '_')}", None)
@@ -360,10 +364,13 @@ class Handler(BaseHTTPRequestHandler):
         elif rest == ["wwids"]:
             key = f"wwid/{body['wwid']}"
             if key in after:
-                raise Refused(409, "exists", f"{key} exists already")
+                raise Refused(409, "exists", f"{key} exists already", hint="change it with PATCH")
             after[key] = dict(body["options"])
         else:
-            after[f"storage/{body['id']}"] = {**body["options"], "type": body["type"]}
+            key = f"storage/{body['id']}"
+            if key in after:
+                raise Refused(409, "exists", f"{key} exists already", hint="change it with PATCH")
+            after[key] = {**body["options"], "type": body["type"]}
         return self._commit(after, query, body.get("reason"))
 
     def _patch_config(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
@@ -381,6 +388,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _put_overrides(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
         self._guard(self.fake.overrides_digest)
+        if "multipaths" in body:
+            raise Refused(422, "overrides-section", "line 1: multipaths belongs to the structured configuration")
         if query.get("dry_run") != "true":
             self.fake.overrides, self.fake.last_reason = body, query.get("reason")
         return self._commit(self.fake.document, query, None) | {

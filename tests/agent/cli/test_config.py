@@ -67,6 +67,20 @@ def test_show_as_tsv(run: Run, configured: Any) -> None:
     ]
 
 
+def test_a_section_without_options_has_a_row_too(run: Run, configured: Any) -> None:
+    configured.document[f"wwid/{LUN_B}"] = {}
+    assert f"wwid\t{LUN_B}\t\t" in run("config", "show", "-o", "tsv").stdout.splitlines()
+
+
+@pytest.mark.parametrize("command", ["apply", "diff", "import"])
+def test_a_refused_file_is_named(run: Run, configured: Any, tmp_path: Path, command: str) -> None:
+    file = tmp_path / "c.cfg"
+    file.write_text(f"wwid: {LUN_A}\n\tno-path-retry banana\n\n", encoding="utf-8")
+    result = run("config", command, str(file))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0] == f"pathmesh: {file}: the edit is refused"
+
+
 def test_apply_replaces_the_whole_document(run: Run, configured: Any, tmp_path: Path) -> None:
     file = tmp_path / "c.cfg"
     file.write_text(f"wwid: {LUN_B}\n\talias b\n\n", encoding="utf-8")
@@ -85,7 +99,7 @@ def test_apply_reads_standard_input(run: Run, configured: Any) -> None:
 def test_apply_of_a_broken_text_names_the_line(run: Run, configured: Any) -> None:
     result = run("config", "apply", "-", input="defaults: global\n\ta 1\nwwid: x\n")
     assert result.exit_code == 1
-    assert result.stderr.startswith("pathmesh: line 3: ")
+    assert result.stderr.startswith("pathmesh: standard input: line 3: ")
     assert configured.text == TEXT
 
 
@@ -109,7 +123,7 @@ def test_import_reads_leniently_and_says_what_it_made_of_it(run: Run, configured
     result = run("config", "import", "-", input=foreign)
     assert result.exit_code == 0
     assert configured.document[f"wwid/{LUN_B}"] == {"alias": "b"}
-    assert result.stderr.startswith("warning: -: line ")
+    assert result.stderr.startswith("warning: standard input: line ")
     assert len(configured.writes()) == 1
 
 

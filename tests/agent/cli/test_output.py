@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cli.output import Painted, age_text, aligned, one_line, printable, severity, size_text, text_of, tsv
+from agent.cli.output import Cell, Painted, age_text, aligned, counts_text, one_line, printable, severity, short, size_text, text_of, tsv
 
 cells = st.text(max_size=12) | st.builds(Painted, st.text(max_size=12), st.sampled_from(["healthy", "failed", "", "?"]))
 
@@ -62,6 +62,22 @@ def test_nothing_printable_moves_the_cursor(text: str) -> None:
 
 def test_an_unknown_state_sorts_first() -> None:
     assert severity("melted", ("failed", "healthy")) < severity("failed", ("failed", "healthy"))
+
+
+def test_a_missing_value_is_a_dash_for_people_and_empty_in_tsv() -> None:
+    row: list[Cell] = [
+        text_of(None),
+        Painted(text_of(""), "x"),
+        size_text(None),
+        age_text(None),
+        short(None),
+        counts_text({}, ()),
+        text_of([]),
+        "-",
+    ]
+    header = [str(number) for number in range(len(row))]
+    assert list(tsv(header, [row]))[1] == "\t" * 7 + "-"
+    assert aligned(header, [row], color=False)[1].split() == ["-"] * 8
 
 
 def test_json_values_as_cells() -> None:

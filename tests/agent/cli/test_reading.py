@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from agent.cli.session import problem_text
+
 Run = Callable[..., Result]
 
 LUN_A = "3624a9370e92ace0b12e941bf000cb4d5"
@@ -212,6 +214,67 @@ def test_lun_show(run: Run, fake_agent: Any) -> None:
     assert body["health"]["state"] == "degraded"
     assert run("lun", "show", "vmpool-a").stdout == text
     assert run("lun", "show", "3600").exit_code == 1
+
+
+def test_lun_show_as_tsv_carries_options_and_health(run: Run, fake_agent: Any) -> None:
+    fake_agent.document = {f"wwid/{LUN_A}": {"alias": "vmpool-a"}}
+    lines = run("lun", "show", "vmpool-a", "-o", "tsv").stdout.splitlines()
+    assert lines[0] == "kind\tnode\tname\tvalue"
+    assert {
+        "option\t\talias\tvmpool-a",
+        "lun\t\tstate\tdegraded",
+        "lun\t\tsize_bytes\t2199023255552",
+        "lun\t\tused_by\tsan-lvm",
+        "node\tn1\tstate\thealthy",
+        "node\tn1\treasons\t",
+        "node\tn2\tredundancy\tsingle",
+        "node\tn2\tusable_paths\t1",
+        "node\tn2\texpected_paths\t2",
+        "node\tn2\tmissing_path\tiscsi:10.0.2.5>10.0.2.10:3260,1,iqn.2001-05.com.example:a",
+    } <= set(lines)
+    assert all(line.count("\t") == 3 for line in lines)
+
+
+def test_lun_show_as_tsv_of_a_lun_that_nobody_sees(run: Run, fake_agent: Any) -> None:
+    fake_agent.document = {"wwid/3600": {"alias": "x"}}
+    assert run("lun", "show", "3600", "-o", "tsv").stdout.splitlines()[1:] == ["option\t\talias\tx"]
+
+
+@pytest.mark.parametrize(
+    ("command", "column"),
+    [("lun ls", 1), ("lun ls", 6), ("node ls", 5), ("node ls", 3), ("storage ls", 3), ("storage status", 4), ("lun scan", 1)],
+)
+def test_missing_values_are_empty_in_tsv(run: Run, fake_agent: Any, command: str, column: int) -> None:
+    fake_agent.document = {f"wwid/{LUN_B}": {}, "storage/san": {"type": "multipath"}}
+    fake_agent.status["nodes"][1]["apply"] = None
+    storage: dict[str, Any] = {"id": "san", "type": "multipath", "nodes": None, "base": None, "luns": [], "problems": []}
+    scanned: dict[str, Any] = {"luns": [{"wwid": LUN_B, "vendor": " ", "product": None, "size_bytes": None, "nodes": {}}]}
+    fake_agent.answers = {"/v1/storages": {"storages": [storage]}, "/v1/luns/scan": scanned}
+    last = run(*command.split(), "-o", "tsv").stdout.splitlines()[-1].split("\t")
+    assert last[column] == ""
+    assert "-" not in last
+
+
+def test_a_dash_that_is_a_value_stays_in_tsv(run: Run, fake_agent: Any) -> None:
+    fake_agent.document = {"defaults": {"partition-delimiter": "-"}}
+    assert run("defaults", "show", "-o", "tsv").stdout.splitlines()[1] == "partition-delimiter\t-"
+
+
+@pytest.mark.parametrize(
+    ("key", "option", "message", "printed"),
+    [
+        ("defaults", "find-multipaths", "defaults: it is pinned", ": defaults: it is pinned"),
+        ("storage/xx", "vgname", "storage xx: vgname is missing", ": storage xx: vgname is missing"),
+        ("storage/xx", "base", "storage xxl: no", ": storage/xx base: storage xxl: no"),
+        ("storage/a", "", "a base is needed", ": storage/a: a base is needed"),
+        (f"wwid/{LUN_A}", "alias", f"LUN {LUN_A}: alias is bad", f": LUN {LUN_A}: alias is bad"),
+        (f"wwid/{LUN_A}", "alias", f"LUN {LUN_A}0: alias is bad", f": wwid/{LUN_A} alias: LUN {LUN_A}0: alias is bad"),
+        ("defaults", "prio-args", "defaults are odd", ": defaults prio-args: defaults are odd"),
+        ("", "", "no place", ": no place"),
+    ],
+)
+def test_a_problem_names_its_place_once(key: str, option: str, message: str, printed: str) -> None:
+    assert problem_text({"key": key, "option": option, "message": message}) == (printed, "")
 
 
 def test_a_state_that_is_not_known_shows_what_it_was_and_claims_no_paths(run: Run, fake_agent: Any) -> None:

@@ -151,13 +151,44 @@ def test_an_open_conflict_is_status_4(run: Run, two_luns: Any) -> None:
 
 def test_something_that_exists_is_a_failure_and_no_conflict(run: Run, two_luns: Any) -> None:
     result = run("lun", "add", LUN_A)
-    assert (result.exit_code, result.stderr) == (1, f"pathmesh: wwid/{LUN_A} exists already\n")
+    assert (result.exit_code, result.stderr) == (1, f"pathmesh: wwid/{LUN_A} exists already\n  hint: change it with `pathmesh lun set`\n")
+    storage = run("storage", "add", "lvm", "san")
+    assert (storage.exit_code, storage.stderr.splitlines()[-1]) == (1, "  hint: change it with `pathmesh storage set`")
 
 
-def test_an_alias_in_place_of_a_wwid_names_the_wwid(run: Run, two_luns: Any) -> None:
-    result = run("lun", "set", "vmpool-a", "no-path-retry=3")
+def test_an_alias_stands_for_its_wwid(run: Run, two_luns: Any) -> None:
+    assert run("lun", "set", "vmpool-a", "no-path-retry=3").exit_code == 0
+    assert two_luns.document[f"wwid/{LUN_A}"] == {"alias": "vmpool-a", "no-path-retry": "3"}
+    assert run("lun", "unset", "vmpool-a", "no-path-retry", "--digest", two_luns.digest).exit_code == 0
+    assert two_luns.document[f"wwid/{LUN_A}"] == {"alias": "vmpool-a"}
+    assert run("lun", "rm", "vmpool-a", LUN_A, LUN_B).exit_code == 0
+    assert [key for key in two_luns.document if key.startswith("wwid/")] == []
+
+
+def test_a_word_that_is_no_lun_is_refused_by_its_own_name(run: Run, two_luns: Any) -> None:
+    result = run("lun", "set", "vmpool-z", "no-path-retry=3")
+    assert (result.exit_code, result.stderr) == (1, "pathmesh: there is no wwid/vmpool-z\n")
+
+
+def test_a_wwid_goes_before_an_alias_of_the_same_name(run: Run, two_luns: Any) -> None:
+    two_luns.document[f"wwid/{LUN_B}"] = {"alias": LUN_A}
+    assert run("lun", "rm", LUN_A).exit_code == 0
+    assert f"wwid/{LUN_B}" in two_luns.document
+
+
+def test_an_alias_of_several_luns_is_refused(run: Run, two_luns: Any) -> None:
+    two_luns.document[f"wwid/{LUN_B}"] = {"alias": "vmpool-a"}
+    result = run("lun", "rm", "vmpool-a")
     assert result.exit_code == 1
-    assert result.stderr.endswith(f"  hint: vmpool-a is the alias of {LUN_A}\n")
+    assert LUN_A in result.stderr
+    assert LUN_B in result.stderr
+    assert two_luns.writes() == []
+
+
+def test_a_lun_found_by_its_alias_is_guarded_by_the_state_it_was_found_in(run: Run, two_luns: Any) -> None:
+    two_luns.before_write = lambda fake: fake.document[f"wwid/{LUN_A}"].update({"alias": "other"})
+    assert run("lun", "rm", "vmpool-a").exit_code == 4
+    assert f"wwid/{LUN_A}" in two_luns.document
 
 
 def test_the_outcome_as_json_and_tsv(run: Run, two_luns: Any) -> None:
@@ -208,13 +239,29 @@ def test_overrides(run: Run, fake_agent: Any, tmp_path: Path) -> None:
     ("text", "status", "message"),
     [
         ("devices {}", 0, "good\n"),
-        ("bogus 1", 0, "warning: overrides: unknown keyword bogus\ngood, with remarks\n"),
-        ("multipaths {}", 1, "error: overrides: multipaths belongs to the structured configuration\n"),
+        ("bogus 1", 0, "warning: standard input: unknown keyword bogus\ngood, with remarks\n"),
+        ("multipaths {}", 1, "error: standard input: multipaths belongs to the structured configuration\n"),
     ],
 )
 def test_checking_overrides(run: Run, text: str, status: int, message: str) -> None:
     result = run("overrides", "check", "-", input=text)
     assert (result.exit_code, result.stderr) == (status, message)
+
+
+def test_overrides_show_the_digest_that_guards_them(run: Run, fake_agent: Any) -> None:
+    for command in (("set", "-"), ("clear",)):
+        result = run("overrides", *command, input="devices {\n}\n")
+        assert f"digest {fake_agent.overrides_digest[:12]})" in result.stderr
+        assert fake_agent.digest != fake_agent.overrides_digest or command == ("clear",)
+
+
+def test_refused_overrides_name_the_file(run: Run, fake_agent: Any, tmp_path: Path) -> None:
+    file = tmp_path / "o.conf"
+    file.write_text("multipaths {}", encoding="utf-8")
+    message = "line 1: multipaths belongs to the structured configuration"
+    assert run("overrides", "set", str(file)).stderr == f"pathmesh: {file}: {message}\n"
+    assert run("overrides", "set", "-", input="multipaths {}").stderr == f"pathmesh: standard input: {message}\n"
+    assert run("overrides", "check", str(file)).stderr.startswith(f"error: {file}: multipaths")
 
 
 def test_accepting_paths(run: Run, fake_agent: Any) -> None:
