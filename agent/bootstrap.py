@@ -18,7 +18,7 @@ from gossip.tokens import Token
 from store.clocks import ACTOR_BYTES
 from store.database import FILE_NAME, Database
 from store.edits import Edit, encode_body, seal
-from store.errors import PathmeshError, UsageError
+from store.errors import PathmeshError, UnavailableError, UsageError
 from store.members import MEMBER_PREFIX, Member, MemberState, Role, is_node_name, member_value
 from store.replica import CLUSTER_KEY, Replica
 
@@ -154,7 +154,12 @@ async def _stage(settings: Settings) -> _Stage:
     """How far this node's database says it has come; one that says nothing is as good as none."""
     if not (settings.node.state_dir / FILE_NAME).exists():
         return _Stage.NOTHING
-    database = await Database.open(settings.node.state_dir)
+    try:
+        database = await Database.open(settings.node.state_dir)
+    except UnavailableError as fault:
+        if fault.code == "already-running":
+            return _Stage.MADE
+        raise
     try:
         loaded = await database.load()
     finally:

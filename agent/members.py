@@ -42,6 +42,7 @@ class Members:
                 "role": m.role.value,
                 "state": m.state.value,
                 "liveness": self.standing(m.name, now),
+                "connected": m.name == self._birth.name or self._engine.connected(m.name),
                 "actor": m.actor.hex(),
                 "public_key": m.curve_key,
                 "endpoints": [m.endpoint],

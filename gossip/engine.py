@@ -157,6 +157,11 @@ class Engine:
         """
         return self._met and not self._lacking and not self._intake.lacks(self.identity.actor)
 
+    def connected(self, name: str) -> bool:
+        """Whether this node and the member talk with each other directly now, both ways."""
+        peer = self._by_name.get(name)
+        return peer is not None and peer.open
+
     def reporter(self, name: str, now_ms: int) -> Reporter:
         """How far a node's health can be believed now."""
         if name == self.identity.name:

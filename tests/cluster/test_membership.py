@@ -30,6 +30,10 @@ def write_many(node: Node, count: int) -> None:
         digest = answer.digest
 
 
+def connected(node: Node, name: str) -> bool:
+    return bool(next(m["connected"] for m in node.get("/v1/members")["members"] if m["name"] == name))
+
+
 def states(node: Node) -> dict[str, str]:
     return {n["node"]: n["state"] for n in node.get("/v1/nodes")["nodes"]}
 
@@ -132,6 +136,8 @@ def test_a_retired_node_is_out_for_good(cluster: list[Node]) -> None:
     first, second, third, fourth = cluster
     wait_for("all are online", lambda: states(second) == {"n1": "online", "n2": "online", "n3": "online"}, 30)
     actor = {m["name"]: m["actor"] for m in second.get("/v1/members")["members"]}["n3"]
+    for one, other in ((second, "n3"), (third, "n2")):
+        wait_for("they talk directly", lambda one=one, other=other: connected(one, other), 30)
     second.run("member", "retire", "n3", "--reason", "sold")
     for node in (first, second):
         wait_for(f"{node.name} has dropped n3", lambda node=node: set(states(node)) == {"n1", "n2"})

@@ -405,7 +405,7 @@ def test_an_unknown_cell_cannot_be_accepted(api: Any, map_cell: Any) -> None:
 
 def test_members_are_listed(lone: Any) -> None:
     [member] = lone.get("/v1/members")["members"]
-    assert member.keys() == {"name", "role", "state", "liveness", "actor", "public_key", "endpoints", "age_seconds"}
+    assert member.keys() == {"name", "role", "state", "liveness", "actor", "public_key", "endpoints", "age_seconds", "connected"}
     assert (member["name"], member["role"], member["state"], member["liveness"]) == ("n1", "admin", "joined", "online")
     assert member["endpoints"] == [lone.settings.gossip.listen]
 
