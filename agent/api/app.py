@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from agent import __version__
-from agent.api import cluster, config
+from agent.api import cluster, config, conflicts, overrides
 from agent.api.access import require_writer
 from agent.api.errors import http_error, pathmesh_error, unforeseen
 from agent.api.requests import check_query
@@ -35,6 +35,8 @@ async def get_openapi(_: Node, __: Request) -> Response:
 OPERATIONS: tuple[Operation, ...] = (
     *cluster.OPERATIONS,
     *config.OPERATIONS,
+    *overrides.OPERATIONS,
+    *conflicts.OPERATIONS,
     Operation("GET", "/v1/openapi.json", get_openapi, "This API as an OpenAPI document"),
 )
 

@@ -1,4 +1,4 @@
-"""Operations on the configuration: the document, its sections, edits, overrides, conflicts."""
+"""Operations on the configuration: the document, its sections, edits."""
 
 from typing import Annotated, Any
 
@@ -9,22 +9,19 @@ from starlette.responses import PlainTextResponse, Response
 
 from agent.api.requests import body_as, body_text, digest_of, flag, sends_text, wants_text
 from agent.api.responses import etag, json_response
-from agent.api.routes import Access, Operation
-from agent.cell_view import iso
+from agent.api.routes import DRY, DRY_REASON, Access, Operation
+from agent.api.values import Reason, Values, texts
 from agent.config_view import ConfigView
 from agent.node import Node
 from agent.writes import Change, Expected, problem_json
 from apply.options import canonical_name
-from apply.overrides import check as check_overrides
 from apply.wwid import check_wwid
-from store.document import DEFAULTS, OVERRIDES, STORAGE_PREFIX, WWID_PREFIX, Document, Options, config_keys, is_config_key
+from store.document import DEFAULTS, STORAGE_PREFIX, WWID_PREFIX, Document, Options, config_keys, is_config_key
 from store.errors import UsageError
 from store.limits import limit
 from store.section_config import parse, to_document
 
 DEFAULTS_ID = "global"
-_Values = dict[str, str | int | bool]
-_Reason = Annotated[str, Meta(max_length=4096)]
 
 
 class SectionBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -32,30 +29,30 @@ class SectionBody(msgspec.Struct, forbid_unknown_fields=True):
 
     type: str
     id: str
-    options: _Values = {}
+    options: Values = {}
 
 
 class DocumentBody(msgspec.Struct, forbid_unknown_fields=True):
     """A whole document."""
 
     sections: list[SectionBody]
-    reason: _Reason = ""
+    reason: Reason = ""
 
 
 class PatchBody(msgspec.Struct, forbid_unknown_fields=True):
     """A change of one section: only what is named changes."""
 
-    set: _Values = {}
+    set: Values = {}
     delete: list[str] = []
-    reason: _Reason = ""
+    reason: Reason = ""
 
 
 class LunBody(msgspec.Struct, forbid_unknown_fields=True):
     """A new LUN."""
 
     wwid: str
-    options: _Values = {}
-    reason: _Reason = ""
+    options: Values = {}
+    reason: Reason = ""
 
 
 class StorageBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,15 +60,15 @@ class StorageBody(msgspec.Struct, forbid_unknown_fields=True):
 
     id: str
     type: str
-    options: _Values = {}
-    reason: _Reason = ""
+    options: Values = {}
+    reason: Reason = ""
 
 
 class ChangeBody(msgspec.Struct, forbid_unknown_fields=True):
     """The change of one section within an edit; `remove` takes the whole section away."""
 
     key: str
-    set: _Values = {}
+    set: Values = {}
     delete: list[str] = []
     remove: bool = False
 
@@ -80,16 +77,7 @@ class EditBody(msgspec.Struct, forbid_unknown_fields=True):
     """Several sections in one edit, all or nothing."""
 
     changes: Annotated[list[ChangeBody], Meta(max_length=limit("edit_keys"))]
-    reason: _Reason = ""
-
-
-class ResolveBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The end of a conflict: `dots` as shown, and either the 1-based `take` among them or a `value` (null deletes)."""
-
-    dots: list[str]
-    take: int | None = None
-    value: _Values | msgspec.UnsetType | None = msgspec.UNSET
-    reason: _Reason = ""
+    reason: Reason = ""
 
 
 # -- the document -----------------------------------------------------------------------------------------------------
@@ -144,7 +132,7 @@ async def post_edits(node: Node, request: Request) -> Response:
 def _document(sections: list[SectionBody]) -> dict[str, dict[str, str]]:
     document: dict[str, dict[str, str]] = {}
     for section in sections:
-        options = _texts(section.options)
+        options = texts(section.options)
         if section.type == DEFAULTS:
             if section.id != DEFAULTS_ID:
                 raise UsageError(f"sections: defaults {section.id[:80]!r}: its id is {DEFAULTS_ID!r}", code="malformed")
@@ -298,104 +286,22 @@ def _present(document: Document, key: str) -> Options:
     return document[key]
 
 
-def _added(document: Document, key: str, options: _Values) -> dict[str, str]:
+def _added(document: Document, key: str, options: Values) -> dict[str, str]:
     if key in document:
         raise UsageError(f"{key}: there is such a section already", code="exists", hint="change it with PATCH (`set`) instead")
-    return _texts(options)
+    return texts(options)
 
 
-def _patched(options: Options | None, key: str, set_: _Values, delete: list[str]) -> dict[str, str]:
+def _patched(options: Options | None, key: str, set_: Values, delete: list[str]) -> dict[str, str]:
     result = dict(options or {})
     for name in delete:
         if result.pop(canonical_name(name), None) is None:
             raise UsageError(f"{key}: option {name!r} is not set", code="not-found")
-    result.update(_texts(set_))
+    result.update(texts(set_))
     return result
 
 
-def _texts(values: _Values) -> dict[str, str]:
-    """Option values as text, names in canonical spelling."""
-    texts: dict[str, str] = {}
-    for name, value in values.items():
-        canonical = canonical_name(name)
-        if canonical in texts:
-            raise UsageError(f"{canonical} is given twice, with - and with _", code="duplicate-option")
-        texts[canonical] = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-    return texts
-
-
-# -- overrides --------------------------------------------------------------------------------------------------------
-
-
-async def get_overrides(node: Node, request: Request) -> Response:
-    config = node.picture.config
-    headers = etag(config.overrides_digest)
-    if wants_text(request):
-        return PlainTextResponse(config.overrides, headers=headers)
-    return json_response({"digest": config.overrides_digest, "text": config.overrides}, headers)
-
-
-async def put_overrides(node: Node, request: Request) -> Response:
-    digest = digest_of(request)
-    return await _write_overrides(node, request, await body_text(request), digest)
-
-
-async def delete_overrides(node: Node, request: Request) -> Response:
-    return await _write_overrides(node, request, "", digest_of(request))
-
-
-async def post_overrides_check(_: Node, request: Request) -> Response:
-    return json_response({"problems": [problem_json(p) for p in check_overrides(await body_text(request))]})
-
-
-async def _write_overrides(node: Node, request: Request, text: str, digest: str) -> Response:
-    written = await node.writer.change(
-        {OVERRIDES: {"text": text} if text else None},
-        Expected(overrides=digest),
-        reason=request.query_params.get("reason", ""),
-        dry_run=flag(request, "dry_run"),
-    )
-    return json_response(written.json(), etag(written.overrides_digest))
-
-
-# -- conflicts --------------------------------------------------------------------------------------------------------
-
-
-async def get_conflicts(node: Node, _: Request) -> Response:
-    fold = node.runner.engine.replica.fold
-    conflicts = []
-    for key in fold.conflicts:
-        winner = fold.winner(key)
-        siblings = [
-            {
-                "dot": str(s.dot),
-                "lamport": s.lamport,
-                "author": s.author,
-                "wall": iso(s.wall),
-                "reason": s.reason,
-                "value": None if s.value is None else dict(s.value),
-                "winner": s == winner,
-            }
-            for s in fold.siblings(key)
-        ]
-        conflicts.append({"key": key, "siblings": siblings})
-    return json_response({"conflicts": conflicts})
-
-
-async def post_resolve(node: Node, request: Request) -> Response:
-    body = await body_as(request, ResolveBody)
-    if (body.take is None) == (body.value is msgspec.UNSET):
-        raise UsageError("give either `take` or `value`", code="malformed")
-    value = _texts(body.value) if isinstance(body.value, dict) else None
-    written = await node.writer.resolve(
-        request.path_params["key"], body.dots, take=body.take, value=value, reason=body.reason, dry_run=flag(request, "dry_run")
-    )
-    return json_response(written.json())
-
-
 W = Access.WRITE
-DRY = ("dry_run",)
-DRY_REASON = ("dry_run", "reason")
 OPERATIONS = (
     Operation("GET", "/v1/config", get_config, "The configuration as JSON or SectionConfig text", text=True),
     Operation(
@@ -414,10 +320,4 @@ OPERATIONS = (
     Operation("GET", "/v1/config/storages/{id}", get_storage_config, "One storage's options"),
     Operation("PATCH", "/v1/config/storages/{id}", patch_storage, "Change a storage's options", W, PatchBody, digest=True, query=DRY),
     Operation("DELETE", "/v1/config/storages/{id}", delete_storage, "Remove a storage", W, digest=True, query=DRY_REASON),
-    Operation("GET", "/v1/overrides", get_overrides, "The free-form overrides", text=True),
-    Operation("PUT", "/v1/overrides", put_overrides, "Replace the overrides (plain text)", W, text=True, digest=True, query=DRY_REASON),
-    Operation("DELETE", "/v1/overrides", delete_overrides, "Clear the overrides", W, digest=True, query=DRY_REASON),
-    Operation("POST", "/v1/overrides/check", post_overrides_check, "Check overrides without writing them (plain text)", text=True),
-    Operation("GET", "/v1/conflicts", get_conflicts, "Keys with concurrent values"),
-    Operation("POST", "/v1/conflicts/{key:path}/resolve", post_resolve, "End a conflict with one value", W, ResolveBody, query=DRY),
 )

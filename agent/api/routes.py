@@ -9,6 +9,10 @@ from starlette.responses import Response
 
 from agent.node import Node
 
+DRY = ("dry_run",)
+DRY_REASON = ("dry_run", "reason")
+"""The query parameters of writes."""
+
 Handler = Callable[[Node, Request], Awaitable[Response]]
 
 

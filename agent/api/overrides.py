@@ -1,0 +1,52 @@
+"""Operations on the free-form overrides."""
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from agent.api.requests import body_text, digest_of, flag, wants_text
+from agent.api.responses import etag, json_response
+from agent.api.routes import DRY_REASON, Access, Operation
+from agent.node import Node
+from agent.writes import Expected, problem_json
+from apply.overrides import check as check_overrides
+from store.document import OVERRIDES
+
+
+async def get_overrides(node: Node, request: Request) -> Response:
+    config = node.picture.config
+    headers = etag(config.overrides_digest)
+    if wants_text(request):
+        return PlainTextResponse(config.overrides, headers=headers)
+    return json_response({"digest": config.overrides_digest, "text": config.overrides}, headers)
+
+
+async def put_overrides(node: Node, request: Request) -> Response:
+    digest = digest_of(request)
+    return await _write_overrides(node, request, await body_text(request), digest)
+
+
+async def delete_overrides(node: Node, request: Request) -> Response:
+    return await _write_overrides(node, request, "", digest_of(request))
+
+
+async def post_overrides_check(_: Node, request: Request) -> Response:
+    return json_response({"problems": [problem_json(p) for p in check_overrides(await body_text(request))]})
+
+
+async def _write_overrides(node: Node, request: Request, text: str, digest: str) -> Response:
+    written = await node.writer.change(
+        {OVERRIDES: {"text": text} if text else None},
+        Expected(overrides=digest),
+        reason=request.query_params.get("reason", ""),
+        dry_run=flag(request, "dry_run"),
+    )
+    return json_response(written.json(), etag(written.overrides_digest))
+
+
+W = Access.WRITE
+OPERATIONS = (
+    Operation("GET", "/v1/overrides", get_overrides, "The free-form overrides", text=True),
+    Operation("PUT", "/v1/overrides", put_overrides, "Replace the overrides (plain text)", W, text=True, digest=True, query=DRY_REASON),
+    Operation("DELETE", "/v1/overrides", delete_overrides, "Clear the overrides", W, digest=True, query=DRY_REASON),
+    Operation("POST", "/v1/overrides/check", post_overrides_check, "Check overrides without writing them (plain text)", text=True),
+)
