@@ -5,7 +5,6 @@ once. A daemon that comes or goes wakes apply.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -175,8 +174,7 @@ class Host:
             if (self._collector.facts.state, self._collector.facts.version) != before:
                 self._apply_now.set()
             self._polled.set()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poll_now.wait(), interval)
+            await _woken(self._poll_now, interval)
 
     async def _poll(self) -> None:
         """Observe the host once. What keeps this node from looking is no reason to show what it saw before."""
@@ -230,13 +228,8 @@ class Host:
         await self._recover()
         wait = 0.0
         while True:
-            try:
-                await asyncio.wait_for(self._apply_now.wait(), wait)
-            except TimeoutError:
-                pass
-            else:
-                if not self._force:
-                    await self._debounce()
+            if await _woken(self._apply_now, wait) and not self._force:
+                await self._debounce()
             self._apply_now.clear()
             wait = await self._apply_once()
 
@@ -332,6 +325,19 @@ class Host:
         stored = (await self._records.load(_APPLIED)).get(_CLOCK)
         known: Vector = msgspec.msgpack.decode(stored, type=dict[bytes, int]) if stored else {}
         return dominates(config.clock, known)
+
+
+async def _woken(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event, at most so long; whether it came.
+
+    Not `asyncio.wait_for`: up to Python 3.11 it swallows a cancellation that arrives together with the event, and the loop would never end.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _not_collected(cell: Cell) -> Cell:
