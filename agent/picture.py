@@ -75,15 +75,14 @@ class Picture:
 
     # -- the matrix ---------------------------------------------------------------------------------------------------
 
+    def node_names(self) -> list[str]:
+        """The members that are shown, by name: all but the retired."""
+        return [name for name, member in sorted(self._engine.replica.registry.by_name.items()) if member.state is not MemberState.RETIRED]
+
     def reporters(self) -> dict[str, Reporter]:
-        """How far each member's word counts now; retired members are left out."""
+        """How far the word of each member that is shown counts now."""
         now = boottime_ms()
-        engine = self._engine
-        return {
-            name: engine.reporter(name, now)
-            for name, member in sorted(engine.replica.registry.by_name.items())
-            if member.state is not MemberState.RETIRED
-        }
+        return {name: self._engine.reporter(name, now) for name in self.node_names()}
 
     def rows(self, kind: str) -> Mapping[str, Row]:
         """The rows of one kind by id, in order of id."""
@@ -143,24 +142,28 @@ class Picture:
         if not self._all_dirty and not self._dirty:
             return
         reporters = self.reporters()
-        expectations = self._expectations()
+        expectations, unsettled = self._expectations(), self._unsettled(reporters)
+        moved = False
         for kind in KINDS:
             ids = None if self._all_dirty else [name for k, name in self._dirty if k == kind]
             if ids is not None and not ids:
                 continue
-            sources = Sources({node: self._raw_cells(node, kind, ids) for node in reporters}, reporters, self._unsettled(reporters))
+            sources = Sources({node: self._raw_cells(node, kind, ids) for node in reporters}, reporters, unsettled)
             rows = {row.id: row for row in build_rows(kind, sources, expectations[kind], ids=ids)}
-            self._store(kind, rows, ids)
-        if self._all_dirty or any((k, n) not in self._encoded for k, n in self._dirty):
+            moved |= self._store(kind, rows, ids)
+        if moved:
             self._ordered = [(kind, name) for kind in KINDS for name in sorted(self._rows[kind])]
         self._dirty.clear()
         self._all_dirty = False
 
-    def _store(self, kind: str, rows: dict[str, Row], ids: list[str] | None) -> None:
+    def _store(self, kind: str, rows: dict[str, Row], ids: list[str] | None) -> bool:
+        """Take new rows in place of those of `ids` (None = of all); whether a row came or went."""
         held = self._rows[kind]
+        moved = not rows.keys() <= held.keys()
         for name in list(held) if ids is None else ids:
             if name in held and name not in rows:
                 del held[name]
+                moved = True
                 self._encoded.pop((kind, name), None)
                 self._since.pop((kind, name), None)
         for name, row in rows.items():
@@ -169,6 +172,7 @@ class Picture:
                 self._encoded.pop((kind, name), None)
             if self._since.get((kind, name), ("", 0.0))[0] != row.state:
                 self._since[(kind, name)] = (row.state, time.time())
+        return moved
 
     def _raw_cells(self, node: str, kind: str, ids: list[str] | None) -> dict[str, Cell]:
         if ids is None:

@@ -10,7 +10,6 @@ from apply.wwid import device_path
 from gossip.runner import boottime_ms
 from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, Cell
 from store.matrix import CellState, RollUp, Row, count_states, worst
-from store.members import MemberState
 
 SCHEMA = 1
 
@@ -35,13 +34,8 @@ def status_document(node: Node) -> dict[str, Any]:
         },
         "counts": count_states(rows.values()),
         "luns": [lun_json(node, row) for row in rows.values()],
-        "nodes": [node_json(node, name) for name in node_names(node)],
+        "nodes": [node_json(node, name) for name in picture.node_names()],
     }
-
-
-def node_names(node: Node) -> list[str]:
-    """The members that status shows: all but the retired."""
-    return [n for n, m in sorted(node.runner.engine.replica.registry.by_name.items()) if m.state is not MemberState.RETIRED]
 
 
 def lun_json(node: Node, row: Row) -> dict[str, Any]:

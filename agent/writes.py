@@ -17,10 +17,9 @@ from apply.validate import canonical, check_edit
 from gossip.engine import Engine
 from gossip.runner import Runner
 from store.clocks import Dot, parse_dot
-from store.document import OVERRIDES, WWID_PREFIX, Options, is_config_key
+from store.document import OVERRIDES, Options, is_config_key
 from store.edits import CHANGE, RESOLVE
-from store.errors import ConflictError, PathmeshError, UsageError
-from store.limits import limit
+from store.errors import ConflictError, UsageError
 from store.section_config import text_digest, write
 
 Changes = Mapping[str, Options | None]
@@ -191,7 +190,6 @@ class Writer:
         if errors:
             raise Refused(errors)
         text, old_text = write(after), self._picture.config.text
-        _check_size(text, after)
         dot = None
         if changes and not dry_run:
             kind = CHANGE if covers is None else RESOLVE
@@ -217,19 +215,6 @@ class Writer:
 def _is_document_key(key: str) -> bool:
     """Whether the key is part of a document; members, acknowledgements and the cluster's own keys are not."""
     return is_config_key(key) or key == OVERRIDES
-
-
-def _check_size(text: str, document: Mapping[str, Options]) -> None:
-    if len(text.encode()) > limit("config_bytes"):
-        raise PathmeshError(
-            f"the configuration would have {len(text.encode()):,} bytes; at most {limit('config_bytes'):,} are held",
-            code="config-too-large",
-        )
-    luns = sum(1 for key in document if key.startswith(WWID_PREFIX))
-    if luns > limit("wwid_sections"):
-        raise PathmeshError(
-            f"the configuration would have {luns:,} LUNs; at most {limit('wwid_sections'):,} are held", code="config-too-large"
-        )
 
 
 def _difference(old: str, new: str, before: Mapping[str, Options], after: Mapping[str, Options]) -> str:

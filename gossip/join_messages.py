@@ -13,12 +13,12 @@ from gossip.tokens import Secret, TokenId
 from store.clocks import ACTOR_BYTES
 from store.errors import UsageError
 from store.limits import limit
-from store.members import Role
+from store.members import NODE_NAME, Role
 
 ZAP_DOMAIN = "pathmesh-join"
 HANDSHAKE_SECONDS = 5.0
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z", max_length=63)]
+Name = Annotated[str, msgspec.Meta(pattern=rf"^{NODE_NAME.pattern}\Z", max_length=63)]
 Actor = Annotated[bytes, msgspec.Meta(min_length=ACTOR_BYTES, max_length=ACTOR_BYTES)]
 CurveKey = Annotated[str, msgspec.Meta(min_length=40, max_length=40)]
 SigningKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]

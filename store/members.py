@@ -18,12 +18,12 @@ from store.fold import Fold, Sibling
 MEMBER_PREFIX = "member/"
 NAME_CHARS = 64
 """The longest node name (a host label has 63 characters): a digest names every node."""
-_NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+NODE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 def is_node_name(text: str) -> bool:
     """Whether a node may have this name: letters, digits and `-`, at most 63, no `-` at the ends (as host names, RFC 1123)."""
-    return _NODE_NAME.fullmatch(text) is not None
+    return NODE_NAME.fullmatch(text) is not None
 
 
 class Role(StrEnum):

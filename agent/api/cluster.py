@@ -15,7 +15,7 @@ from agent.api.routes import Access, Operation
 from agent.cell_view import paths_of, said, said_all
 from agent.node import Node
 from agent.picture import KINDS
-from agent.status import apply_json, lun_json, node_json, node_names, status_document
+from agent.status import apply_json, lun_json, node_json, status_document
 from agent.writes import problem_json
 from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP
 from store.document import STORAGE_PREFIX
@@ -135,7 +135,7 @@ async def get_scan(node: Node, _: Request) -> Response:
     """LUNs that some node sees and that are not allow-listed."""
     allowed = {wwid for wwid, lun in node.picture.config.model.luns.items() if lun.enabled}
     luns: dict[str, dict[str, Any]] = {}
-    for name in node_names(node):
+    for name in node.picture.node_names():
         for seen in said_all(node.picture.node_facts(name), "visible", dict):
             if (wwid := said(seen, "wwid", "")) and wwid not in allowed:
                 lun = luns.setdefault(wwid, {"wwid": wwid, "vendor": None, "product": None, "size_bytes": None, "nodes": {}})
@@ -194,7 +194,7 @@ async def delete_member(node: Node, request: Request) -> Response:
 
 
 async def get_nodes(node: Node, _: Request) -> Response:
-    return json_response({"nodes": [node_json(node, name) for name in node_names(node)]})
+    return json_response({"nodes": [node_json(node, name) for name in node.picture.node_names()]})
 
 
 async def get_node(node: Node, request: Request) -> Response:
@@ -229,7 +229,7 @@ async def get_node_maps(node: Node, request: Request) -> Response:
 
 def _node_name(node: Node, request: Request) -> str:
     name: str = request.path_params["name"]
-    if name not in node_names(node):
+    if name not in node.picture.node_names():
         raise UsageError(f"no node named {name[:80]!r}", code="not-found", hint="see `pathmesh node ls`")
     return name
 

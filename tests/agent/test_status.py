@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.status import node_json, node_names, status_document
+from agent.status import node_json, status_document
 from agent.writes import Expected
 from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, Cell
 
@@ -91,7 +91,7 @@ async def test_retired_nodes_are_left_out(memory_cluster: Any, eventually: Any) 
     await everybody(cluster, eventually)
     await cluster["n1"].members.retire("n2")
     document = status_document(shown(cluster["n1"]))
-    assert node_names(shown(cluster["n1"])) == ["n1", "n3"] == [n["node"] for n in document["nodes"]]
+    assert shown(cluster["n1"]).picture.node_names() == ["n1", "n3"] == [n["node"] for n in document["nodes"]]
     assert set(document["luns"][0]["nodes"]) == {"n1", "n3"}
 
 
