@@ -8,6 +8,7 @@ import msgspec
 MULTIPATH_MAP = "multipath.map"
 MULTIPATH_APPLY = "multipath.apply"
 NODE_FACTS = "node.facts"
+GOSSIP_REACH = "gossip.reach"
 
 
 class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=False):

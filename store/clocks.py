@@ -51,3 +51,8 @@ def join(left: Vector, right: Vector) -> dict[Actor, int]:
         if counter > joined.get(actor, 0):
             joined[actor] = counter
     return joined
+
+
+def meet(left: Vector, right: Vector) -> dict[Actor, int]:
+    """The greatest vector that both dominate."""
+    return {actor: min(counter, right[actor]) for actor, counter in left.items() if actor in right}

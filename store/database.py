@@ -10,24 +10,30 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
+from store.clocks import Dot
 from store.edits import SignedEdit
 from store.errors import UnavailableError
 from store.failpoints import reach
-from store.schema import edits, health, meta, records
+from store.history import next_position, past, replace_log, retire, write_base
+from store.limits import limit
+from store.quarantine import set_aside
+from store.schema import base, edits, events, health, meta, records
 from store.upgrade import bring_up_to_date
 
 BUSY_MS = 5_000
 FILE_NAME = "pathmesh.db"
+CHECKED_BYTES = 16 * 1024 * 1024
+"""Up to this size a file is checked as a whole when it is opened (some 10 ms)."""
 _Result = TypeVar("_Result")
 
 
@@ -38,6 +44,7 @@ class Loaded:
     meta: dict[str, bytes]
     log: tuple[bytes, ...]
     streams: dict[str, bytes]
+    base: bytes | None = None
 
 
 class Database:
@@ -50,6 +57,8 @@ class Database:
         self._lock = lock
         self._executor = executor
         self._insert_edits = insert(edits)
+        with self._durable.begin():
+            self._position = next_position(self._durable)
         row = upsert(health)
         self._save_stream = row.on_conflict_do_update(
             index_elements=[health.c.node], set_={"stream": row.excluded.stream, "saved_at": row.excluded.saved_at}
@@ -80,6 +89,35 @@ class Database:
         """Append edits to the log in one transaction; on the disk when it returns. Returns when that was (CLOCK_MONOTONIC, ns)."""
         rows = [{"actor": s.edit.actor, "counter": s.edit.counter, "raw": s.raw} for s in batch]
         return await self._run(self._commit_edits, rows)
+
+    async def rebase(self, base: bytes, gone: Iterable[Dot], log: Iterable[bytes] | None = None) -> None:
+        """Put this base below the log in one transaction; on the disk when it returns.
+
+        Without `log` the edits of `gone` move to the history; else the log becomes exactly `log` (in its order; it must hold edits), and
+        whatever else was in it moves there.
+        """
+        await self._run(self._rebase, base, tuple(gone), None if log is None else tuple(log))
+
+    async def history(self, before: int | None, limit: int) -> list[tuple[int, bytes]]:
+        """Collected edits, newest first, at most `limit` of them: `(position, raw)`; `before`: only those below that position."""
+        return await self._run(self._history, before, limit)
+
+    async def append_events(self, rows: Sequence[tuple[int, float, bytes]]) -> None:
+        """Add events `(cursor, wall time, body)`; the oldest beyond the bound go. A crash of the host may lose the newest."""
+        await self._run(self._append_events, [{"cursor": cursor, "at": at, "body": body} for cursor, at, body in rows])
+
+    async def load_events(self, after: int, limit: int) -> list[tuple[int, float, bytes]]:
+        """The first `limit` events whose cursor is greater than `after`, oldest first."""
+        return await self._run(self._load_events, after, limit)
+
+    async def last_event(self) -> int:
+        """The cursor of the newest event; 0 if there is none."""
+        return await self._run(self._last_event)
+
+    @staticmethod
+    def quarantine(state_dir: Path, why: str) -> Path:
+        """Set a damaged file aside that nobody has open; returns where it is now. See `store.quarantine`."""
+        return set_aside(state_dir / FILE_NAME, why)
 
     async def save_streams(self, streams: Mapping[str, bytes], gone: Iterable[str], saved_at: float) -> None:
         """Write health rows and drop those of nodes that are gone; survives a crash of the process, perhaps not of the host."""
@@ -120,15 +158,51 @@ class Database:
                 {row.name: row.value for row in self._durable.execute(select(meta))},
                 tuple(self._durable.execute(select(edits.c.raw).order_by(edits.c.position)).scalars()),
                 {row.node: row.stream for row in self._durable.execute(select(health))},
+                self._durable.execute(select(base.c.body)).scalar(),
             )
 
     def _commit_edits(self, rows: list[dict[str, Any]]) -> int:
+        numbered = [{"position": self._position + n, **row} for n, row in enumerate(rows)]
         with self._durable.begin():
-            self._durable.execute(self._insert_edits, rows)
+            self._durable.execute(self._insert_edits, numbered)
             reach("store.commit.before")
+        self._position += len(rows)
         durable_at = time.monotonic_ns()
         reach("store.commit.after")
         return durable_at
+
+    def _rebase(self, body: bytes, gone: tuple[Dot, ...], log: tuple[bytes, ...] | None) -> None:
+        position = self._position
+        with self._durable.begin():
+            write_base(self._durable, body)
+            if log is None:
+                retire(self._durable, gone)
+            else:
+                position = replace_log(self._durable, log)
+            reach("store.rebase.before")
+        self._position = position
+        reach("store.rebase.after")
+
+    def _history(self, before: int | None, most: int) -> list[tuple[int, bytes]]:
+        with self._relaxed.begin():
+            return past(self._relaxed, before, most)
+
+    def _append_events(self, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        with self._relaxed.begin():
+            self._relaxed.execute(insert(events), rows)
+            oldest = select(events.c.cursor).order_by(events.c.cursor.desc()).offset(limit("events")).limit(1).scalar_subquery()
+            self._relaxed.execute(delete(events).where(events.c.cursor <= oldest))
+
+    def _load_events(self, after: int, most: int) -> list[tuple[int, float, bytes]]:
+        query = select(events).where(events.c.cursor > after).order_by(events.c.cursor).limit(most)
+        with self._relaxed.begin():
+            return [(row.cursor, row.at, row.body) for row in self._relaxed.execute(query)]
+
+    def _last_event(self) -> int:
+        with self._relaxed.begin():
+            return self._relaxed.execute(select(func.max(events.c.cursor))).scalar() or 0
 
     def _save_streams(self, rows: list[dict[str, Any]], gone: tuple[str, ...]) -> None:
         with self._relaxed.begin():
@@ -195,6 +269,7 @@ def _open(cls: type[Database], state_dir: Path, executor: ThreadPoolExecutor, bu
     try:
         bring_up_to_date(engines[0], path)
         path.chmod(0o600)
+        _check(engines[0], path)
         return cls(path, engines, lock, executor)
     except DatabaseError as fault:
         lock.close()
@@ -202,6 +277,16 @@ def _open(cls: type[Database], state_dir: Path, executor: ThreadPoolExecutor, bu
     except BaseException:
         lock.close()
         raise
+
+
+def _check(engine: Engine, path: Path) -> None:
+    """Look for damage in the whole file if that is quick."""
+    if path.stat().st_size > CHECKED_BYTES:
+        return
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    if found != "ok":
+        raise _corrupt(path, str(found))
 
 
 def _engine(path: Path, synchronous: str, busy_ms: int) -> Engine:
@@ -236,4 +321,9 @@ def _unavailable(path: Path, fault: DatabaseError) -> UnavailableError:
         if "full" in text:
             return UnavailableError(f"{path}: the disk is full", code="disk-full", hint="free some space; reads and gossip go on")
         return UnavailableError(f"{path}: {text}", code="database-failed", hint="check the disk and the file's owner")
-    return UnavailableError(f"{path}: {text}", code="database-corrupt", hint="keep the file; move it aside and join this node again")
+    return _corrupt(path, text)
+
+
+def _corrupt(path: Path, what: str) -> UnavailableError:
+    what = " ".join(what.split())
+    return UnavailableError(f"{path}: {what}", code="database-corrupt", hint="keep the file; move it aside and join this node again")

@@ -4,13 +4,14 @@ An edit travels and is stored as the exact bytes its author made: `[body, signat
 re-encodes it, so fields that this version does not know survive, and the signature stays valid at the tenth hop.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from store.clocks import ACTOR_BYTES, Dot
+from store.clocks import ACTOR_BYTES, Actor, Dot
 from store.document import Options
 from store.limits import limit
 
@@ -20,21 +21,35 @@ _Key = Annotated[str, Meta(min_length=1, max_length=300)]
 _Name = Annotated[str, Meta(max_length=255)]
 _Text = Annotated[str, Meta(max_length=limit("edit_bytes"))]
 
+_Optional = Annotated[bytes, Meta(max_length=ACTOR_BYTES)]
+
 CHANGE = "change"
 RESOLVE = "resolve"
-KNOWN_KINDS = frozenset({CHANGE, RESOLVE})
+LATE = "late"
+"""An edit written again by a node that came back too late to deliver it: it names what it may replace, as `resolve` does."""
+KNOWN_KINDS = frozenset({CHANGE, RESOLVE, LATE})
 
 
 class EditError(ValueError):
     """The bytes are not an edit, or one beyond the limits. The text says what is wrong, never who sent it."""
 
 
-class Edit(msgspec.Struct, frozen=True):
+def session_actor(identity: Actor, nonce: bytes) -> Actor:
+    """The actor under which one life of a process writes: nobody but the owner of `identity` can sign for it, no other life uses it.
+
+    `nonce` are 16 random bytes of that life.
+    """
+    return hashlib.sha256(b"pathmesh-actor" + identity + nonce).digest()[:ACTOR_BYTES]
+
+
+class Edit(msgspec.Struct, frozen=True, omit_defaults=True):
     """One atomic change of one or more keys.
 
-    `context` is the author's committed clock when it was made: what it depends on, and which siblings it replaces. A `resolve` edit
-    replaces exactly the siblings that `covers` names instead. `changes` maps a key to its new options, or to None for a deletion.
-    `wall` is the author's wall clock in seconds: it is shown, and orders nothing.
+    `context` is the author's committed clock when it was made: what it depends on, and which siblings it replaces. Of a key that `covers`
+    lists, a `resolve` or `late` edit replaces exactly the siblings that are named there instead. `changes` maps a key to its new options,
+    or to None for a deletion. `wall` is the author's wall clock in seconds: it is shown, and orders nothing.
+
+    `actor` is a member's own (then `identity` and `nonce` are empty) or `session_actor(identity, nonce)`.
     """
 
     actor: _Actor
@@ -47,10 +62,17 @@ class Edit(msgspec.Struct, frozen=True):
     reason: Annotated[str, Meta(max_length=4096)] = ""
     kind: Annotated[str, Meta(max_length=40)] = CHANGE
     covers: Annotated[dict[_Key, list[tuple[_Actor, _Counter]]], Meta(max_length=limit("edit_keys"))] = {}
+    identity: _Optional = b""
+    nonce: _Optional = b""
 
     @property
     def dot(self) -> Dot:
         return Dot(self.actor, self.counter)
+
+    @property
+    def owner(self) -> Actor:
+        """The member that wrote it, by the actor it was admitted with: whose rights and whose key count."""
+        return self.identity or self.actor
 
 
 class SignedEdit(msgspec.Struct, frozen=True):
@@ -96,12 +118,18 @@ def decode_edit(raw: bytes) -> SignedEdit:
         edit = _body_decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
         raise EditError(f"not an edit: {fault}") from None
+    if (edit.identity or edit.nonce) and not _follows(edit):
+        raise EditError("an edit whose actor does not follow from its identity and nonce")
     if edit.context.get(edit.actor, 0) != edit.counter - 1:
         raise EditError("an edit whose context does not end at its author's previous edit")
     if edit.lamport > sum(edit.context.values()) + 1:
         # Each edit adds at most one to the greatest number it has seen. Without this bound one edit could use up all numbers.
         raise EditError("an edit with a lamport number that its context cannot have led to")
     return SignedEdit(edit, raw, body, signature)
+
+
+def _follows(edit: Edit) -> bool:
+    return len(edit.identity) == len(edit.nonce) == ACTOR_BYTES and edit.actor == session_actor(edit.identity, edit.nonce)
 
 
 def frozen_changes(changes: Mapping[str, Options | None]) -> dict[str, dict[str, str] | None]:

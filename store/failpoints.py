@@ -10,6 +10,8 @@ import signal
 FAILPOINTS: dict[str, str] = {
     "store.commit.before": "a transaction with edits is written, not committed",
     "store.commit.after": "a transaction with edits is committed, nobody has been told",
+    "store.rebase.before": "a transaction with a new base is written, not committed",
+    "store.rebase.after": "a transaction with a new base is committed, nobody has been told",
     "apply.journal.written": "the intent is journalled; the host is untouched",
     "apply.wwids.owned": "ownership rows are written; the allow-list is untouched",
     "apply.wwids.appended": "the allow-list has the new lines; the rows are not confirmed",

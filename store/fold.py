@@ -5,7 +5,8 @@ a key removes the siblings that the edit has seen (their dots lie in its context
 edit always finds what it replaces; edits that have not seen each other leave each other's siblings alone, in whichever order they
 come. That makes the result a function of the *set* of edits. Two or more siblings with different values are a conflict; the greatest
 `(lamport, actor)` wins everywhere until somebody resolves it. A deletion is a sibling with no value, so deleting against changing is a
-conflict like any other.
+conflict like any other. A deletion that stands alone may be forgotten once every edit that has not seen it is here: whatever comes later
+has seen it and would replace it.
 """
 
 import hashlib
@@ -14,9 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from store.clocks import Dot, Vector, covers
+from store.clocks import Actor, Dot, Vector, covers
 from store.document import Options
-from store.edits import CHANGE, RESOLVE, Edit
+from store.edits import CHANGE, KNOWN_KINDS, Edit
 
 
 class Sibling(NamedTuple):
@@ -38,6 +39,11 @@ class Sibling(NamedTuple):
 Siblings = tuple[Sibling, ...]
 
 
+def sibling(edit: Edit, key: str) -> Sibling:
+    """What the edit makes of a key that it changes."""
+    return Sibling(edit.dot, edit.lamport, edit.author, edit.wall, edit.reason, edit.changes[key])
+
+
 _HASH_MODULUS = 2**256
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -51,9 +57,14 @@ def _live(siblings: Siblings) -> bool:
     return len(siblings) > 1 or any(s.value is not None for s in siblings)
 
 
+def _key_weight(key: str, siblings: Siblings) -> int:
+    return sum(_weight(key, s) for s in siblings) if _live(siblings) else 0
+
+
 def distinct_values(siblings: Iterable[Sibling]) -> int:
     """How many different values (deletion included) the siblings hold; above one is a conflict."""
-    return len({_canonical.encode(sibling.value) for sibling in siblings})
+    found = tuple(siblings)
+    return len({_canonical.encode(s.value) for s in found}) if len(found) > 1 else len(found)
 
 
 class Fold:
@@ -63,13 +74,15 @@ class Fold:
     siblings is not in the map.
     """
 
-    __slots__ = ("_conflicts", "_hash", "_siblings", "clock", "lamport")
+    __slots__ = ("_conflicts", "_hash", "_siblings", "_weights", "clock", "lamport")
 
     def __init__(self, clock: Vector | None = None, siblings: Mapping[str, Siblings] | None = None, lamport: int = 0) -> None:
-        self.clock: dict[bytes, int] = dict(clock or {})
+        self.clock: dict[Actor, int] = dict(clock or {})
         self.lamport = lamport
         self._siblings: dict[str, Siblings] = dict(siblings or {})
-        self._hash = sum(self._key_weight(key) for key in self._siblings) % _HASH_MODULUS
+        self._weights = {key: _key_weight(key, found) for key, found in self._siblings.items()}
+        """What each key adds to the hash."""
+        self._hash = sum(self._weights.values()) % _HASH_MODULUS
         self._conflicts: set[str] = {key for key, found in self._siblings.items() if distinct_values(found) > 1}
 
     def deliverable(self, edit: Edit) -> bool:
@@ -88,20 +101,36 @@ class Fold:
             raise ValueError(f"edit {dot} came before what it depends on")
         self.clock[dot.actor] = dot.counter
         self.lamport = max(self.lamport, edit.lamport)
-        if void or edit.kind not in (CHANGE, RESOLVE):
+        if void or edit.kind not in KNOWN_KINDS:
             return ()
-        for key, value in edit.changes.items():
-            kept = [s for s in self._siblings.get(key, ()) if not _replaces(edit, key, s.dot)]
-            self._hash -= self._key_weight(key)
-            kept.append(Sibling(dot, edit.lamport, edit.author, edit.wall, edit.reason, value))
+        for key in edit.changes:
+            kept = [s for s in self._siblings.get(key, ()) if not replaces(edit, key, s.dot)]
+            kept.append(sibling(edit, key))
             kept.sort(key=lambda s: s.dot)
-            self._siblings[key] = tuple(kept)
-            self._hash = (self._hash + self._key_weight(key)) % _HASH_MODULUS
+            self._siblings[key] = found = tuple(kept)
+            weight = _key_weight(key, found)
+            self._hash = (self._hash - self._weights.get(key, 0) + weight) % _HASH_MODULUS
+            self._weights[key] = weight
             if distinct_values(kept) > 1:
                 self._conflicts.add(key)
             else:
                 self._conflicts.discard(key)
         return tuple(edit.changes)
+
+    def forget(self, key: str) -> None:
+        """Drop a deletion that stands alone; ValueError for anything else. The state hash stays as it is."""
+        found = self._siblings.get(key, ())
+        if _live(found) or not found:
+            raise ValueError(f"{key}: not a deletion that stands alone")
+        del self._siblings[key], self._weights[key]
+
+    def copy(self) -> "Fold":
+        """Another fold in the same state."""
+        copy = Fold.__new__(Fold)
+        copy.clock, copy.lamport = dict(self.clock), self.lamport
+        copy._siblings, copy._weights = dict(self._siblings), dict(self._weights)
+        copy._hash, copy._conflicts = self._hash, set(self._conflicts)
+        return copy
 
     @property
     def state_hash(self) -> bytes:
@@ -111,10 +140,6 @@ class Fold:
         nothing, so forgetting it changes no hash.
         """
         return self._hash.to_bytes(32, "big")
-
-    def _key_weight(self, key: str) -> int:
-        siblings = self._siblings.get(key, ())
-        return sum(_weight(key, s) for s in siblings) if _live(siblings) else 0
 
     def __iter__(self) -> Iterator[str]:
         """Every key that has siblings, deleted ones included."""
@@ -143,11 +168,11 @@ class Fold:
         return key in self._conflicts
 
 
-def _replaces(edit: Edit, key: str, dot: Dot) -> bool:
-    """Whether the edit removes this sibling: it has seen it and, if it resolves the key, also names it.
+def replaces(edit: Edit, key: str, dot: Dot) -> bool:
+    """Whether the edit removes this sibling of a key that it changes: it has seen it and, if it lists siblings of the key, also names it.
 
     A name of something that it cannot have seen counts for nothing: what it did would depend on which of the two came first.
     """
     if not covers(edit.context, dot):
         return False
-    return edit.kind != RESOLVE or key not in edit.covers or (dot.actor, dot.counter) in edit.covers[key]
+    return edit.kind == CHANGE or key not in edit.covers or (dot.actor, dot.counter) in edit.covers[key]

@@ -34,13 +34,21 @@ DETAIL_DEPTH = 12
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
+TAG_BYTES = 8
+"""How much of its clock's hash a node tells with each beat."""
+
+
 class Head(msgspec.Struct, frozen=True, array_like=True):
-    """Where a stream stands: order by `(epoch, seq)` for content and by `(epoch, beat)` for life."""
+    """Where a stream stands: order by `(epoch, seq)` for content and by `(epoch, beat)` for life.
+
+    `clock_tag` is the beginning of the hash of the clock that its node had committed then: it tells everybody which edits all have.
+    """
 
     actor: Annotated[bytes, Meta(min_length=16, max_length=16)]
     epoch: _Count
     seq: _Count
     beat: _Count
+    clock_tag: Annotated[bytes, Meta(max_length=TAG_BYTES)] = b""
 
     @property
     def content(self) -> tuple[int, int]:
@@ -113,8 +121,8 @@ def _plain(value: object, depth: int) -> bool:
 
 
 def head_body(node: str, head: Head, map_hash: bytes, size: int) -> bytes:
-    """What the node signs: its name, the position and beat, and the hash and size of the map there."""
-    return msgspec.msgpack.encode(("pathmesh-health", node, head.actor, head.epoch, head.seq, head.beat, map_hash, size))
+    """What the node signs: its name, the position and beat, its clock's tag, and the hash and size of the map there."""
+    return msgspec.msgpack.encode(("pathmesh-health", node, head.actor, head.epoch, head.seq, head.beat, head.clock_tag, map_hash, size))
 
 
 class Mark(NamedTuple):
@@ -265,6 +273,8 @@ class OwnStream:
     def __init__(self, node: str, actor: bytes, epoch: int, sign: Callable[[bytes], bytes], now_ms: int) -> None:
         self.stream = HealthStream(node, Head(actor, epoch, 0, 0), 0, now_ms)
         self.cut = Cut.NOTHING
+        self.clock_tag = b""
+        """What the next beat tells of the node's committed clock."""
         self._sign = sign
         self._content: dict[_Key, bytes] = {}
         """The content hash of each cell that exists."""
@@ -285,14 +295,22 @@ class OwnStream:
         self._content = content
         stream.hold(entries, marks)
         stream._heard_ms = stream.content_heard_ms = now_ms
-        self._seal(Head(stream.head.actor, stream.head.epoch, seq, stream.head.beat + 1))
+        self._seal(Head(stream.head.actor, stream.head.epoch, seq, stream.head.beat + 1, self.clock_tag))
         return True
 
     def beat(self, now_ms: int) -> None:
         """One heartbeat: the content stands, the node lives."""
         head = self.stream.head
         self.stream._heard_ms = now_ms
-        self._seal(Head(head.actor, head.epoch, head.seq, head.beat + 1))
+        self._seal(Head(head.actor, head.epoch, head.seq, head.beat + 1, self.clock_tag))
+
+    def begin(self, epoch: int, now_ms: int) -> None:
+        """Go on with the same content in a later epoch: somebody has heard this stream further on than it is."""
+        head = self.stream.head
+        self.stream._heard_ms = now_ms
+        entries = {key: CellEntry(1, entry.cell) for key, entry in self.stream.entries.items() if entry.cell.state != ABSENT}
+        self.stream.hold(entries, {key: mark(entry) for key, entry in entries.items()})
+        self._seal(Head(head.actor, epoch, 1, 1, self.clock_tag))
 
     def _map(self, reported: Iterable[Cell], cut: Cut, seq: int) -> tuple[dict[_Key, CellEntry], dict[_Key, Mark], dict[_Key, bytes]]:
         """The entries, their marks and their content hashes as they would be at `seq`; what did not change keeps its entry."""

@@ -74,6 +74,38 @@ LIMITS: dict[str, Limit] = {
     ),
     "answer_parts": Limit(12, "messages", "health messages in answer to one digest", "the rest follows at the next digest"),
     "answer_gap_ms": Limit(100, "ms", "the least time between two answers to one peer's digests", "the newest digest waits"),
+    "actors": Limit(
+        14_000, "actors", "a full digest names each twice; there is one for each member, and for each process that wrote unvouched", "edit refused"
+    ),
+    "full_mesh": Limit(65, "members", "up to here all are connected to all", "a bounded view: about 2 log2 N connections a node"),
+    "guests": Limit(32, "connections", "members outside the view that talk with this node at a time", "the longest silent one is dropped"),
+    "digest_streams": Limit(256, "streams", "health positions in one digest", "the others follow in the next digests, in turn"),
+    "past_clocks": Limit(16, "clocks", "own clocks that a member's beat may name", "that member's clock is known at its next beat"),
+    "refused_sessions": Limit(4, "sessions", "of one member that runs more than once", "the oldest is forgotten", "clone_messages"),
+    "collect_edits": Limit(256, "edits", "edits since the last collection, before another is worth a transaction", "collected"),
+    "collect_bytes": Limit(MIB, "bytes", "the same, by size", "collected"),
+    "chunk_bytes": Limit(256 * KIB, "bytes", "one piece of a snapshot: health and edits get their turn between two", "the rest follows"),
+    "snapshot_bytes": Limit(96 * MIB, "bytes", "the whole replicated configuration with its log", "refused", "snapshots_oversized"),
+    "snapshots_served": Limit(2, "snapshots", "each is held in memory for the peer that fetches it", "the peer asks again later"),
+    "snapshot_bytes_per_second": Limit(64 * MIB, "bytes/s", "snapshots leave room for other traffic", "the peer asks again later"),
+    "repairs": Limit(4, "peers", "whose different states are compared at a time", "the oldest comparison is given up", "repairs_dropped"),
+    "repair_ranges": Limit(256, "ranges or siblings", "what one message of a comparison asks", "the rest follows in the next"),
+    "repair_message_bytes": Limit(256 * KIB, "bytes", "one answer in a comparison, unless one edit is larger", "the rest follows"),
+    "repair_siblings": Limit(64, "siblings", "of one key that are compared", "the key is frozen"),
+    "repair_keys": Limit(65_536, "keys", "that are compared with a peer", "not compared", "repairs_failed"),
+    "repair_bytes": Limit(16 * MIB, "bytes", "edits and keys that one comparison gathers", "ended early; the next goes on", "repairs_cut"),
+    "recording_bytes": Limit(4 * MIB, "bytes", "what the engine was told, for a replay", "oldest forgotten"),
+    "history_answer_bytes": Limit(4 * MIB, "bytes", "one answer with edits of the history", "the rest is on the next page"),
+    "applied_clock": Limit(256, "actors", "a node's apply cell tells up to which edits it applied", "not told: digests are compared"),
+    "events_in_memory": Limit(1_000, "events", "what readers are answered from; older ones are read from the database", "oldest forgotten"),
+    "events_at_once": Limit(64, "events", "of one kind, that one change brings about", "one event tells how many more there are"),
+    "event_streams": Limit(16, "streams", "each holds one of the local connections", "503"),
+    "event_send_seconds": Limit(
+        20, "seconds", "a reader that takes nothing holds up nobody else", "its connection is closed; it goes on where it was"
+    ),
+    "history_edits": Limit(20_000, "edits", "collected edits that people can still look at", "oldest forgotten"),
+    "history_bytes": Limit(32 * MIB, "bytes", "the same, by size", "oldest forgotten"),
+    "events": Limit(10_000, "events", "what happened on a node, for people and followers", "oldest forgotten"),
     "receive_ms": Limit(
         5, "ms", "messages taken at a time before the loop's other work gets its turn", "the rest follows in the next turn"
     ),

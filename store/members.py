@@ -6,12 +6,13 @@ node which is already known never loses its name to a later one.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
-from store.clocks import ACTOR_BYTES, Actor
+from store.clocks import ACTOR_BYTES, Actor, Dot
 from store.document import Options
 from store.fold import Fold, Sibling
 
@@ -38,11 +39,18 @@ class Role(StrEnum):
 
 
 class MemberState(StrEnum):
-    """Where a member stands. Retired is final for its actor."""
+    """Where a member stands. What is not joined is final for its actor: who comes back comes as another one."""
 
     JOINED = "joined"
     LEFT = "left"
     RETIRED = "retired"
+
+
+class Ending(NamedTuple):
+    """The first edit that says that an actor takes no part any more, and how."""
+
+    state: MemberState
+    by: Dot
 
 
 _FINALITY = {MemberState.JOINED: 0, MemberState.LEFT: 1, MemberState.RETIRED: 2}
@@ -104,64 +112,71 @@ def registered(changes: Mapping[str, Options | None]) -> list[Member]:
     return [member for member in found if member is not None]
 
 
-def fold_member(name: str, siblings: Iterable[Sibling], admitted: Mapping[Actor, int] | None = None) -> Member | None:
+def fold_member(
+    name: str,
+    siblings: Iterable[Sibling],
+    admitted: Mapping[Actor, int] | None = None,
+    gone: Mapping[Actor, Ending] | None = None,
+) -> Member | None:
     """Decide who holds a name among the siblings of `member/<name>`.
 
-    The actor with the smallest `(lamport, actor)` holds it; among that actor's own siblings the most final state wins, then the greatest
-    rank. A deletion never removes a member. `admitted` gives the lamport number with which each actor was first let in, so that a
-    later change of its registration does not cost it the name; the sibling's own number stands in for an actor that is not there.
+    The actor with the smallest `(lamport, actor)` holds it, one that is not `gone` before one that is; among that actor's own siblings
+    the most final state wins, then the greatest rank. A deletion never removes a member. `admitted` gives the lamport number with which
+    each actor was first let in, so that a later change of its registration does not cost it the name; the sibling's own number stands in
+    for an actor that is not there.
     """
     read = [(s, m) for s in siblings if s.value is not None and (m := read_member(name, s.value)) is not None]
     if not read:
         return None
-    since = admitted or {}
-    holder = min(read, key=lambda pair: (since.get(pair[1].actor, pair[0].lamport), pair[1].actor))[1].actor
+    since, ended = admitted or {}, gone or {}
+    holder = min(read, key=lambda pair: (pair[1].actor in ended, since.get(pair[1].actor, pair[0].lamport), pair[1].actor))[1].actor
     own = [pair for pair in read if pair[1].actor == holder]
-    return max(own, key=lambda pair: (_FINALITY[pair[1].state], pair[0].rank))[1]
+    member = max(own, key=lambda pair: (_FINALITY[pair[1].state], pair[0].rank))[1]
+    return msgspec.structs.replace(member, state=ended[holder].state) if holder in ended else member
 
 
 class Registry:
-    """All members by name, by key and by actor; an immutable picture of one fold.
+    """All members by name (sorted), by key and by actor; an immutable picture of one fold.
 
     `contested` are the nodes that were let in under a name which another one keeps. They are no members, but they are told so.
     """
 
-    __slots__ = ("by_actor", "by_key", "by_name", "contested")
+    __slots__ = ("_contested", "active", "by_actor", "by_key", "by_name", "contested")
 
-    def __init__(self, members: Mapping[str, Member], contested: Iterable[Member] = ()) -> None:
-        self.by_name = dict(members)
-        self.contested = tuple(contested)
+    def __init__(self, members: Mapping[str, Member], contested: Mapping[str, tuple[Member, ...]] | None = None) -> None:
+        self._contested = {name: found for name, found in sorted((contested or {}).items()) if found}
+        self.by_name = dict(sorted(members.items()))
+        self.contested = tuple(member for found in self._contested.values() for member in found)
         self.by_key = {m.curve_key: m for m in self.by_name.values()}
         self.by_actor = {m.actor: m for m in self.by_name.values()}
-
-    @property
-    def active(self) -> list[Member]:
+        self.active = [m for m in self.by_name.values() if m.active]
         """The members that take part, by name."""
-        return [m for _, m in sorted(self.by_name.items()) if m.active]
+
+    def reread(
+        self, fold: Fold, names: Iterable[str], gone: Mapping[Actor, Ending], admitted: Mapping[Actor, int] | None = None
+    ) -> "Registry":
+        """The registry in which these names are as the fold has them now. See `read_registry`."""
+        members, contested = dict(self.by_name), dict(self._contested)
+        for name in names:
+            siblings = fold.siblings(MEMBER_PREFIX + name)
+            holder = fold_member(name, siblings, admitted, gone)
+            members.pop(name, None)
+            contested.pop(name, None)
+            if holder is None:
+                continue
+            members[name] = holder
+            read = (read_member(name, s.value) for s in siblings if s.value is not None)
+            contested[name] = tuple(m for m in read if m and m.active and m.actor != holder.actor and m.actor not in gone)
+        return Registry(members, contested)
 
 
-def read_registry(fold: Fold, retired: Collection[Actor] = (), admitted: Mapping[Actor, int] | None = None) -> Registry:
+def read_registry(fold: Fold, gone: Mapping[Actor, Ending] | None = None, admitted: Mapping[Actor, int] | None = None) -> Registry:
     """The registry that the fold describes.
 
-    Actors in `retired` are shown as that, whatever was written of them later. `admitted` is as in `fold_member`.
+    Actors in `gone` are shown as that, whatever was written of them later. `admitted` is as in `fold_member`.
     """
-    members: dict[str, Member] = {}
-    contested: list[Member] = []
-    for key in sorted(filter(lambda key: key.startswith(MEMBER_PREFIX), fold)):
-        name = key.removeprefix(MEMBER_PREFIX)
-        siblings = fold.siblings(key)
-        holder = fold_member(name, siblings, admitted)
-        if holder is None:
-            continue
-        if holder.actor in retired:
-            holder = msgspec.structs.replace(holder, state=MemberState.RETIRED)
-        members[name] = holder
-        contested += [
-            m
-            for s in siblings
-            if s.value is not None and (m := read_member(name, s.value)) and m.active and m.actor != holder.actor and m.actor not in retired
-        ]
-    return Registry(members, contested)
+    names = (key.removeprefix(MEMBER_PREFIX) for key in fold if key.startswith(MEMBER_PREFIX))
+    return Registry({}).reread(fold, names, gone or {}, admitted)
 
 
 def may_author(role: Role, keys: Iterable[str]) -> bool:

@@ -1,34 +1,27 @@
 """One node's copy of the replicated configuration: the fold, the edits it came from, and who may author.
 
-Pure. The replica decides whether an edit may be committed (`admit`) and takes it once it is durable (`commit`); it never does I/O.
+Pure. The replica decides whether an edit may be committed (`admit`) and takes it once it is durable (`commit`); in the same way it plans
+what can go (`collect`) and lets go of it once that is durable (`collected`). It never does I/O.
 """
 
-import heapq
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import NamedTuple
 
+import msgspec
+
+from store.authors import CLUSTER_KEY as CLUSTER_KEY
+from store.authors import Author, founder, may_change
+from store.base import Base
 from store.clocks import Actor, Dot, Vector, covers, dominates
-from store.edits import KNOWN_KINDS, SignedEdit
-from store.fold import Fold
+from store.collection import Collection, base_of, plan
+from store.edits import KNOWN_KINDS, SignedEdit, decode_edit
+from store.fold import Fold, Sibling, replaces, sibling
 from store.limits import limit
-from store.members import MEMBER_PREFIX, MemberState, Registry, Role, may_author, read_member, read_registry, registered
-
-CLUSTER_KEY = "cluster/identity"
+from store.log import EditLog
+from store.members import MEMBER_PREFIX, Ending, Role, read_registry, registered
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 """`verify(public_key, data, signature)`: whether the signature is the key's over the data."""
-
-
-class Author(NamedTuple):
-    """What an actor was admitted with, and by which edit."""
-
-    name: str
-    signing_key: bytes
-    role: Role
-    lamport: int
-    by: Dot
 
 
 class Admission(Enum):
@@ -43,37 +36,74 @@ class Admission(Enum):
 class Replica:
     """The committed configuration and the log of its edits.
 
-    Invariants: the log holds exactly the dots that the fold's clock covers; log order is a causal order; every author in the log
-    is in `authors`.
+    Invariants: the log holds every edit that the clock covers and the floor does not, each sibling's edit, and the witnesses of who may
+    author; log order is a causal order; folding the log anew on the base gives this very state.
 
-    Who an author is (key and role) is judged per edit, from the admissions that this very edit has seen: the first of them by
-    `(lamport, actor)`. So two sponsors that let one actor in at the same time, with different roles, make no two nodes disagree.
-
-    An observer's edits are refused. Another author's edit beyond its rights is *void*: it moves the clock and nothing else. After
-    `void_edits` of them the author's next is refused, and with it all that follow, for they build on it. Every node refuses the same
-    edits, because an edit's past holds all earlier ones of its author. (Edits of an unknown kind are void too, and not counted: a node
-    of a later version may know the kind.)
+    Who an author is (key and role) is judged per edit, from what this very edit has seen: see `store.authors`. An observer's edits are
+    refused. Another author's edit beyond its rights is *void*: it moves the clock and nothing else. After `void_edits` of them in its past
+    the author's next is refused, and with it all that follow, for they build on it. (Edits of an unknown kind are void too, and not
+    counted: a node of a later version may know the kind.)
     """
 
-    def __init__(self, cluster_id: str, verify: Verify, log: Iterable[SignedEdit] = ()) -> None:
+    def __init__(self, cluster_id: str, verify: Verify, log: Iterable[SignedEdit] = (), base: Base | None = None) -> None:
+        """`log` in its order, with all that `base` (None: nothing was ever collected) needs. ValueError if they do not fit together."""
         self.cluster_id = cluster_id
+        self.verify = verify
+        self.base = base
+        """What this replica stands on: with `edits()` it is the whole state."""
+        self.floor: Vector = base.floor if base else {}
+        """Whatever it covers may be gone from the log."""
+        self.unknown_kinds = 0
+        """How many edits of the log are of a kind that this version does not know."""
+        self._log = EditLog()
+        self._voids: set[Dot] = set()
+        self._authors = (base or Base()).table
+        self._names: dict[Actor, set[str]] = {}
+        """Under which names each actor was registered."""
+        self._touched: set[Actor] = set()
+        """Actors that were registered since the registry was read."""
         self.fold = Fold()
-        self.authors: dict[Actor, list[Author]] = {}
-        self.registry = Registry({})
-        self.log_bytes = 0
-        self.voided = 0
-        self._beyond: Counter[Actor] = Counter()
-        """How many edits beyond its rights each author has in the log."""
-        self._verify = verify
-        self._retired: set[Actor] = set()
-        self._log: dict[Actor, list[tuple[int, bytes]]] = {}
-        self._next = 0
-        for signed in log:
-            self._take(signed)
-        self.registry = self._read_registry()
+        if base is None:
+            for signed in log:
+                self._take(signed)
+        else:
+            self._stand_on(base, log)
+        self.registry = read_registry(self.fold, self._authors.endings, self._authors.since)
+        self._names = self._names_of_actors()
+        self._touched.clear()
 
     def __len__(self) -> int:
-        return self._next
+        return self._log.count
+
+    @property
+    def log_bytes(self) -> int:
+        """The size of all kept edits."""
+        return self._log.size
+
+    @property
+    def voided(self) -> int:
+        """How many of the kept edits changed nothing."""
+        return len(self._voids)
+
+    @property
+    def authors(self) -> Mapping[Actor, tuple[Author, ...]]:
+        """What each actor was admitted with."""
+        return self._authors.known
+
+    @property
+    def endings(self) -> Mapping[Actor, Ending]:
+        """The actors that take no part any more, how they went, and the first edit here that says so."""
+        return self._authors.endings
+
+    def copy(self) -> "Replica":
+        """Another replica in the same state, independent of this one."""
+        copy = Replica(self.cluster_id, self.verify)
+        copy.base, copy.floor, copy.registry, copy.unknown_kinds = self.base, self.floor, self.registry, self.unknown_kinds
+        copy.fold, copy._log, copy._authors, copy._voids = self.fold.copy(), self._log.copy(), self._authors.copy(), set(self._voids)
+        copy._names = {actor: set(names) for actor, names in self._names.items()}
+        return copy
+
+    # -- taking edits -------------------------------------------------------------------------------------------------
 
     def admit(self, signed: SignedEdit, clock: Vector | None = None, signer: bytes | None = None) -> Admission:
         """Judge an edit against what is committed now, or will be: `clock` is the committed clock plus a batch on its way to the disk.
@@ -86,34 +116,34 @@ class Replica:
             return Admission.DUPLICATE
         if not dominates(ahead, edit.context):
             return Admission.WAIT
-        author = self._author(signed) or self._founder(signed)
-        if author is not None and author.role is not Role.OBSERVER:
-            beyond = not may_author(author.role, edit.changes)
+        author = self._authors.of(edit) or self._founder(signed)
+        if author is not None:
+            beyond = not may_change(author, edit)
             if beyond and not self.fold.deliverable(edit):
                 return Admission.WAIT  # those before it are not counted yet
-            if (not beyond or self._beyond[edit.actor] < limit("void_edits")) and (
-                signer == author.signing_key or self._verify(author.signing_key, signed.body, signed.signature)
-            ):
+            tolerated = not beyond or (author.role is not Role.OBSERVER and self._authors.excess(edit) < limit("void_edits"))
+            if tolerated and (signer == author.signing_key or self.verify(author.signing_key, signed.body, signed.signature)):
                 return Admission.READY
         # What it has seen may be on its way to the disk, and its author's admission with it.
         return Admission.REFUSED if self.fold.deliverable(edit) else Admission.WAIT
 
-    def knows(self, actor: Actor) -> bool:
+    def knows(self, owner: Actor) -> bool:
         """Whether the actor was ever admitted."""
-        return actor in self.authors
+        return owner in self._authors.known
 
     def signer(self, signed: SignedEdit) -> bytes | None:
-        """The key that made the signature, among those that the edit's actor was admitted with; None if it was none of them."""
-        keys = {author.signing_key for author in self.authors.get(signed.edit.actor, ())}
-        return next((key for key in keys if self._verify(key, signed.body, signed.signature)), None)
+        """The key that made the signature, among those that the edit's owner was admitted with; None if it was none of them."""
+        keys = {author.signing_key for author in self._authors.known.get(signed.edit.owner, ())}
+        return next((key for key in keys if self.verify(key, signed.body, signed.signature)), None)
 
     def commit(self, *batch: SignedEdit) -> set[str]:
         """Take edits that were admitted as READY and are durable, in order; returns the keys whose siblings changed."""
         changed: set[str] = set()
         for signed in batch:
             changed.update(self._take(signed))
-        if any(key.startswith(MEMBER_PREFIX) for key in changed):
-            self.registry = self._read_registry()
+        names = {key.removeprefix(MEMBER_PREFIX) for key in changed if key.startswith(MEMBER_PREFIX)}
+        if names:
+            self._reread(names)
         return changed
 
     def is_void(self, signed: SignedEdit) -> bool:
@@ -121,94 +151,174 @@ class Replica:
 
         Judged by what its author was admitted as, in the edit's own past, so every node voids the same edits.
         """
-        return signed.edit.kind not in KNOWN_KINDS or self._is_beyond(signed)
+        return signed.edit.kind not in KNOWN_KINDS or not self._authors.may(signed.edit)
 
-    def _is_beyond(self, signed: SignedEdit) -> bool:
-        author = self._author(signed)
-        return author is None or not may_author(author.role, signed.edit.changes)
+    def _take(self, signed: SignedEdit) -> tuple[str, ...]:
+        edit, dot = signed.edit, signed.dot
+        first = self._founder(signed)
+        if first is not None:
+            self._authors.found(first, edit)
+        allowed, known = self._authors.may(edit), edit.kind in KNOWN_KINDS
+        void = not (allowed and known)
+        if covers(self.fold.clock, dot):
+            raise ValueError(f"edit {dot} is there already")
+        changed = self.fold.apply(edit, void=void)
+        self._log.append(signed, void=void)
+        self.unknown_kinds += not known
+        if not allowed:
+            self._authors.went_beyond(edit)
+        if void:
+            self._voids.add(dot)
+        else:
+            for member in self._authors.learn(edit):
+                self._names.setdefault(member.actor, set()).add(member.name)
+                self._touched.add(member.actor)
+        return changed
+
+    def _founder(self, signed: SignedEdit) -> Author | None:
+        return None if self.fold.clock else founder(signed.edit, self.cluster_id)
+
+    # -- reading the log ----------------------------------------------------------------------------------------------
+
+    def behind(self, vector: Vector) -> bool:
+        """Whether who has this clock may lack edits that are gone from the log: it needs a snapshot."""
+        return not dominates(vector, self.floor)
 
     def since(self, vector: Vector, budget: int, *, also: Iterable[Dot] = ()) -> tuple[list[bytes], bool]:
         """The raw edits that `vector` lacks, in causal order, up to `budget` bytes, and whether more remain.
 
         Dots in `also` are left out: the asker holds them already. At least one edit is returned if any is missing and fits no budget,
-        so that progress never stops.
+        so that progress never stops. Nothing for who is `behind`: without those that are gone it could commit none of them.
         """
         held = frozenset(also)
         chosen: list[bytes] = []
         used = 0
-        for raw in self._missing(vector, held):
-            if chosen and used + len(raw) > budget:
+        if self.behind(vector):
+            return chosen, False
+        for entry in self._log.after(vector):
+            if entry.dot in held:
+                continue
+            if chosen and used + len(entry.raw) > budget:
                 return chosen, True
-            chosen.append(raw)
-            used += len(raw)
+            chosen.append(entry.raw)
+            used += len(entry.raw)
         return chosen, False
 
     def has(self, dot: Dot) -> bool:
-        """Whether the edit is committed here."""
+        """Whether the edit is committed here, kept or not."""
         return covers(self.fold.clock, dot)
 
     def raw(self, dot: Dot) -> bytes | None:
-        """The bytes of one committed edit; None if it is not here."""
-        entries = self._log.get(dot.actor, [])
-        return entries[dot.counter - 1][1] if dot.counter <= len(entries) else None
+        """The bytes of one kept edit; None if it is not here, or not any more."""
+        entry = self._log.entry(dot)
+        return entry.raw if entry else None
 
-    def _missing(self, vector: Vector, held: frozenset[Dot]) -> Iterator[bytes]:
-        def lane(actor: Actor, entries: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-            for position in range(vector.get(actor, 0), len(entries)):
-                if Dot(actor, position + 1) not in held:
-                    yield entries[position]
+    def signed(self, dot: Dot) -> SignedEdit | None:
+        """One kept edit; None if it is not here, or not any more."""
+        raw = self.raw(dot)
+        return decode_edit(raw) if raw is not None else None
 
-        lanes = [lane(a, e) for a, e in self._log.items() if len(e) > vector.get(a, 0)]
-        return (raw for _, raw in heapq.merge(*lanes))
+    def edits(self) -> Iterator[SignedEdit]:
+        """All kept edits in commit order, read anew from their bytes."""
+        return self._log.edits()
 
-    def _take(self, signed: SignedEdit) -> tuple[str, ...]:
-        edit = signed.edit
-        founder = self._founder(signed)
-        if founder is not None:
-            self.authors[edit.actor] = [founder]
-        void = self.is_void(signed)
-        self.voided += void
-        self._beyond[edit.actor] += void and self._is_beyond(signed)
-        changed = self.fold.apply(edit, void=void)
-        entries = self._log.setdefault(edit.actor, [])
-        if len(entries) != edit.counter - 1:
-            raise ValueError(f"edit {edit.dot} does not follow its author's last one")
-        entries.append((self._next, signed.raw))
-        self._next += 1
-        self.log_bytes += len(signed.raw)
-        if not void:
-            self._admit_authors(signed)
-        return changed
+    def raws(self) -> Iterator[bytes]:
+        """The bytes of all kept edits in commit order."""
+        return self._log.raws()
 
-    def _read_registry(self) -> Registry:
-        return read_registry(self.fold, self._retired, {actor: min(a.lamport for a in known) for actor, known in self.authors.items()})
+    # -- the base -----------------------------------------------------------------------------------------------------
 
-    def _author(self, signed: SignedEdit) -> Author | None:
-        edit = signed.edit
-        known = [a for a in self.authors.get(edit.actor, ()) if covers(edit.context, a.by) or a.by == edit.dot]
-        return min(known, key=lambda a: (a.lamport, a.by.actor), default=None)
+    def collect(self, stable: Vector) -> Collection | None:
+        """Plan to let go of what nobody needs any more; None if that is nothing. Changes nothing itself.
 
-    def _admit_authors(self, signed: SignedEdit) -> None:
-        edit = signed.edit
-        for member in registered(edit.changes):
-            if member.state is MemberState.RETIRED:
-                self._retired.add(member.actor)
-            author = Author(member.name, member.signing_key, member.role, edit.lamport, edit.dot)
-            known = self.authors.setdefault(member.actor, [])
-            # A later word of the same admission, or of one that had seen an earlier one, can never be the first that an edit has seen.
-            if not any(covers(edit.context, a.by) or a.by == edit.dot for a in known):
-                known.append(author)
-
-    def _founder(self, signed: SignedEdit) -> Author | None:
-        """The author of a cluster's very first edit, which introduces itself and names the cluster."""
-        edit = signed.edit
-        if self._next or edit.counter != 1 or edit.context:
+        `stable` is the pointwise minimum of a clock of each member, every one of which this replica's own clock dominates. (So whatever
+        edit is not here yet has seen all that `stable` covers: else a deletion could be forgotten before something that it conflicts with
+        arrives.) While the log has an edit of an unknown kind nothing goes: what that edit means is not known.
+        """
+        if self.unknown_kinds:
             return None
-        identity = edit.changes.get(CLUSTER_KEY)
-        own = edit.changes.get(MEMBER_PREFIX + edit.author)
-        if identity is None or identity.get("id") != self.cluster_id or own is None:
-            return None
-        member = read_member(edit.author, own)
-        if member is None or member.actor != edit.actor:
-            return None
-        return Author(member.name, member.signing_key, member.role, edit.lamport, edit.dot)
+        return plan(self.fold, self._log, self._authors, self._voids, self.floor, stable)
+
+    def collected(self, collection: Collection) -> None:
+        """Carry out what `collect` planned, once it is durable. Nothing may have been committed in between (ValueError)."""
+        if collection.base.clock != self.fold.clock:
+            raise ValueError("this was planned for another state")
+        for key in [key for key in self.fold if key not in collection.base.siblings]:
+            self.fold.forget(key)
+        self._log.remove(collection.gone)
+        self._voids.difference_update(collection.gone)
+        self.base, self.floor = collection.base, collection.base.floor
+
+    def readmitted(self, deletions: Mapping[str, SignedEdit]) -> "Replica":
+        """A replica in which these deletions, which were collected here, are siblings of their keys again, their edits in the log.
+
+        One that a live sibling has replaced stays away. ValueError if one is no deletion of its key that the clock covers, is void, or
+        is not its author's.
+        """
+        if self.unknown_kinds:
+            raise ValueError("the log has an edit of an unknown kind")
+        log = list(self.edits())
+        siblings = {key: tuple(s.dot for s in self.fold.siblings(key)) for key in self.fold}
+        for key, signed in deletions.items():
+            edit, dot = signed.edit, signed.dot
+            if self.signer(signed) is None or self.is_void(signed):
+                raise ValueError(f"edit {dot} is not its author's, or void")
+            present = self.raw(dot)
+            if edit.changes.get(key, edit) is not None or not self.has(dot) or (present is not None and present != signed.raw):
+                raise ValueError(f"edit {dot} is no known deletion of {key}")
+            if any(replaces(other.edit, key, dot) for other in map(self.signed, siblings.get(key, ())) if other is not None):
+                continue
+            siblings[key] = tuple(sorted({*siblings.get(key, ()), dot}))
+            if present is None and signed not in log:
+                # Before the first that has seen it: what it has seen comes before that one too.
+                place = next((n for n, other in enumerate(log) if covers(other.edit.context, dot)), len(log))
+                log.insert(place, signed)
+        base = msgspec.structs.replace(self.present_base(), siblings=siblings)
+        return Replica(self.cluster_id, self.verify, log, base)
+
+    def present_base(self) -> Base:
+        """A base at the present clock: with `edits()` it is the whole state. Not to be made while `unknown_kinds`."""
+        return base_of(self.fold, self._authors, self._voids, self.floor)
+
+    def _stand_on(self, base: Base, log: Iterable[SignedEdit]) -> None:
+        live = {dot for dots in base.siblings.values() for dot in dots}
+        voids, found, later = set(base.voids), dict[Dot, SignedEdit](), list[SignedEdit]()
+        above = 0
+        for signed in log:
+            dot = signed.dot
+            if not covers(base.clock, dot):
+                later.append(signed)
+                continue
+            self._log.append(signed, void=dot in voids)
+            above += not covers(base.floor, dot)
+            if dot in live:
+                found[dot] = signed
+        if above != sum(counter - base.floor.get(actor, 0) for actor, counter in base.clock.items()):
+            raise ValueError("the log lacks edits that are above the floor")
+        siblings = {key: tuple(_sibling(found.get(dot), key) for dot in dots) for key, dots in base.siblings.items()}
+        self.fold = Fold(base.clock, siblings, base.lamport)
+        self._voids = voids
+        for signed in later:
+            self._take(signed)
+
+    def _reread(self, names: set[str]) -> None:
+        """Read these names anew, and those under which actors that were registered just now are registered too."""
+        also = (name for actor in self._touched for name in self._names.get(actor, ()))
+        self.registry = self.registry.reread(self.fold, names.union(also), self._authors.endings, self._authors.since)
+        self._touched.clear()
+
+    def _names_of_actors(self) -> dict[Actor, set[str]]:
+        """Under which names each actor is registered."""
+        names: dict[Actor, set[str]] = {}
+        for key in self.fold:
+            for found in self.fold.siblings(key) if key.startswith(MEMBER_PREFIX) else ():
+                for member in registered({key: found.value}):
+                    names.setdefault(member.actor, set()).add(member.name)
+        return names
+
+
+def _sibling(signed: SignedEdit | None, key: str) -> Sibling:
+    """The live value of the key that the edit made. ValueError if it made none."""
+    if signed is None or key not in signed.edit.changes:
+        raise ValueError(f"the edit of a live value of {key} is not in the log")
+    return sibling(signed.edit, key)

@@ -1,12 +1,12 @@
 """The tables of a node's SQLite file.
 
-The log of edits is the whole truth about the configuration: clock, sibling sets and members follow from it and are never stored
-beside it, so no two of them can disagree after a crash.
+The base and the log of edits are the whole truth about the configuration, and are only changed together: clock, sibling values and
+members follow from them and are never stored beside them, so no two can disagree after a crash.
 """
 
 from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
-REVISION = "0001"
+REVISION = "0002"
 """The schema that this version reads and writes; the newest file in store/migrations/versions."""
 
 metadata = MetaData()
@@ -22,7 +22,30 @@ edits = Table(
     Column("raw", LargeBinary, nullable=False),
     UniqueConstraint("actor", "counter", name="one_edit_per_dot"),
 )
-"""Every committed edit, in commit order, which is a causal order."""
+"""Every kept edit, in commit order, which is a causal order. A position is never used twice, not even one that moved to the history."""
+
+base = Table("base", metadata, Column("id", Integer, primary_key=True), Column("body", LargeBinary, nullable=False))
+"""What the log stands on, in one row; none while nothing was ever collected."""
+
+history = Table(
+    "history",
+    metadata,
+    Column("position", Integer, primary_key=True),
+    Column("actor", LargeBinary, nullable=False),
+    Column("counter", Integer, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    UniqueConstraint("actor", "counter", name="one_past_edit_per_dot"),
+)
+"""The newest of the edits that are not in the log any more: only for people to look at."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("cursor", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""The newest of what happened on this node."""
 
 health = Table(
     "health",

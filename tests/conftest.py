@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from store.base import Base
 from store.clocks import Dot
 from store.document import Options
-from store.edits import CHANGE, Edit, SignedEdit, encode_body, frozen_changes, seal
+from store.edits import CHANGE, Edit, SignedEdit, encode_body, frozen_changes, seal, session_actor
 from store.members import MEMBER_PREFIX, Member, MemberState, Role, member_value
 from store.replica import CLUSTER_KEY, Replica
 
@@ -20,6 +21,11 @@ class Scribe:
     @staticmethod
     def actor(name: str) -> bytes:
         return hashlib.sha256(b"actor " + name.encode()).digest()[:16]
+
+    @classmethod
+    def session(cls, name: str, life: str) -> bytes:
+        """The actor under which one life of `name` writes."""
+        return session_actor(cls.actor(name), cls.actor(f"nonce {life}"))
 
     @staticmethod
     def signing_key(name: str) -> bytes:
@@ -57,19 +63,28 @@ class Scribe:
         signer: str = "",
         name: str = "",
         wall: float = 1.0,
+        reason: str = "",
+        life: str = "",
     ) -> SignedEdit:
-        """A signed edit by the actor `author` with exactly this context; its counter follows from it."""
+        """A signed edit by the actor `author`, or by the session actor of one `life`, with exactly this context.
+
+        Its counter follows from the context.
+        """
         seen = dict(context or {})
+        actor = cls.session(author, life) if life else cls.actor(author)
         edit = Edit(
-            actor=cls.actor(author),
-            counter=seen.get(cls.actor(author), 0) + 1,
+            actor=actor,
+            counter=seen.get(actor, 0) + 1,
             context=seen,
             lamport=lamport or sum(seen.values()) + 1,
             author=name or author,
             wall=wall,
             changes=frozen_changes(changes),
             kind=kind,
-            covers={key: [(d.actor, d.counter) for d in dots] for key, dots in (covers or {}).items()},
+            covers={key: [(d[0], d[1]) for d in dots] for key, dots in (covers or {}).items()},
+            reason=reason,
+            identity=cls.actor(author) if life else b"",
+            nonce=cls.actor(f"nonce {life}") if life else b"",
         )
         body = encode_body(edit)
         return seal(edit, body, cls.sign(signer or author, body))
@@ -83,8 +98,8 @@ class Scribe:
         return cls.edit(sponsor, {MEMBER_PREFIX + member.name: member_value(member)}, context)
 
     @classmethod
-    def replica(cls, *log: SignedEdit) -> Replica:
-        return Replica(cls.cluster, cls.verify, log)
+    def replica(cls, *log: SignedEdit, base: Base | None = None) -> Replica:
+        return Replica(cls.cluster, cls.verify, log, base)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.clocks import ACTOR_BYTES, Dot, covers, dominates, join, parse_dot
+from store.clocks import ACTOR_BYTES, Dot, covers, dominates, join, meet, parse_dot
 
 ACTORS = st.sampled_from([bytes([n]) * ACTOR_BYTES for n in range(4)])
 VECTORS = st.dictionaries(ACTORS, st.integers(1, 5))
@@ -51,6 +51,18 @@ def test_the_join_is_the_least_upper_bound(left: dict[bytes, int], right: dict[b
 def test_the_join_is_associative_and_idempotent(a: dict[bytes, int], b: dict[bytes, int], c: dict[bytes, int]) -> None:
     assert join(join(a, b), c) == join(a, join(b, c))
     assert join(a, a) == a
+
+
+@given(VECTORS, VECTORS)
+def test_the_meet_is_the_greatest_lower_bound(left: dict[bytes, int], right: dict[bytes, int]) -> None:
+    met = meet(left, right)
+    assert met == meet(right, left)
+    assert dominates(left, met) and dominates(right, met)
+    for actor in left.keys() | right.keys():
+        greater = met | {actor: met.get(actor, 0) + 1}
+        assert not (dominates(left, greater) and dominates(right, greater))
+    assert meet(left, join(left, right)) == left
+    assert 0 not in met.values()
 
 
 @given(VECTORS, VECTORS)

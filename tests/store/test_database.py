@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, inspect
 
+from store import limits
+from store.clocks import Dot
 from store.database import FILE_NAME, Database, DatabaseRecords
 from store.edits import SignedEdit, decode_edit
 from store.errors import UnavailableError
@@ -135,11 +138,17 @@ async def test_a_file_that_is_damaged_inside_is_corrupt(tmp_path: Path, scribe: 
     content = bytearray(path.read_bytes())
     content[4096 * 3 :] = os.urandom(len(content) - 4096 * 3)
     path.write_bytes(content)
-    with pytest.raises(UnavailableError) as caught:
-        async with opened(tmp_path) as database:
-            await database.load()
-    assert caught.value.code == "database-corrupt"
+    assert (await refusal(tmp_path)).code == "database-corrupt"
     assert path.read_bytes() == bytes(content)
+
+
+async def test_a_table_in_the_wrong_place_is_found_when_the_file_is_opened(tmp_path: Path, scribe: Any) -> None:
+    async with opened(tmp_path) as database:
+        await database.commit_edits([scribe.edit(f"n{n}", {}) for n in range(3)])
+    with connected(tmp_path / FILE_NAME) as raw:
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute("UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'meta') WHERE name = 'edits'")
+    assert (await refusal(tmp_path)).code == "database-corrupt"
 
 
 async def test_a_newer_schema_is_refused_and_nothing_is_changed(tmp_path: Path, scribe: Any) -> None:
@@ -223,7 +232,8 @@ async def test_a_locked_database_is_a_clear_error_within_the_time_given(tmp_path
             other.execute("BEGIN IMMEDIATE")
             for attempt in (
                 database.commit_edits([edit]), database.save_streams({"n1": b""}, (), 0.0), database.put_meta({"a": b""}),
-                database.change_records("k", {"a": b""}),
+                database.change_records("k", {"a": b""}), database.rebase(b"base", [edit.dot]), database.append_events([(1, 0.0, b"")]),
+                database.load_events(0, 1), database.last_event(), database.history(None, 1),
             ):  # fmt: skip
                 with pytest.raises(UnavailableError) as caught:
                     await attempt
@@ -336,7 +346,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("failpoint", [name for name in FAILPOINTS if name.startswith("store.")])
+@pytest.mark.parametrize("failpoint", [name for name in FAILPOINTS if name.startswith("store.commit.")])
 async def test_a_kill_leaves_the_batch_whole_or_absent(tmp_path: Path, scribe: Any, failpoint: str) -> None:
     first = scribe.founding("n1")
     batch = [scribe.edit(f"m{n}", {"overrides": {"text": "x" * 20_000}}) for n in range(3)]
@@ -356,3 +366,201 @@ async def test_a_kill_leaves_the_batch_whole_or_absent(tmp_path: Path, scribe: A
             await database.commit_edits(batch)
         with pytest.raises(UnavailableError):
             await database.commit_edits(batch[:1])
+
+
+def chain(scribe: Any, count: int, size: int = 0) -> list[SignedEdit]:
+    """Edits of two authors in turn."""
+    made: list[SignedEdit] = []
+    clock: dict[bytes, int] = {}
+    for n in range(count):
+        edit = scribe.edit(f"n{n % 2}", {f"wwid/{n}": {"alias": "x" * size}}, clock)
+        made.append(edit)
+        clock = clock | {edit.edit.actor: edit.edit.counter}
+    return made
+
+
+def raws(edits: list[SignedEdit]) -> tuple[bytes, ...]:
+    return tuple(edit.raw for edit in edits)
+
+
+async def test_a_rebase_moves_what_goes_to_the_history(tmp_path: Path, scribe: Any) -> None:
+    edits = chain(scribe, 9)
+    async with opened(tmp_path) as database:
+        assert (await database.load()).base is None
+        await database.commit_edits(edits)
+        await database.rebase(b"first", [edits[n].dot for n in (0, 2, 5)])
+        await database.rebase(b"second", [edits[8].dot, edits[1].dot, edits[0].dot, Dot(bytes(16), 5)])
+        loaded = await database.load()
+        assert loaded.base == b"second"
+        assert loaded.log == raws([edits[n] for n in (3, 4, 6, 7)])
+        past = await database.history(None, 100)
+        assert [raw for _, raw in past] == [edits[n].raw for n in (8, 5, 2, 1, 0)], "newest first, by when they were committed"
+        assert await database.history(None, 2) == past[:2]
+        assert await database.history(past[1][0], 2) == past[2:4]
+        assert await database.history(past[-1][0], 2) == []
+        await database.rebase(b"third", [])
+        assert (await database.load()).base == b"third"
+    async with opened(tmp_path) as database:
+        assert (await database.load()).log == raws([edits[n] for n in (3, 4, 6, 7)])
+        more = scribe.edit("n7", {})
+        await database.commit_edits([more])
+        await database.rebase(b"fourth", [more.dot])
+        assert [raw for _, raw in await database.history(None, 100)] == [more.raw, *(raw for _, raw in past)], "no place is used twice"
+        with pytest.raises(UnavailableError):
+            await database.commit_edits([edits[3]])
+
+
+async def test_a_rebase_with_a_log_leaves_exactly_that(tmp_path: Path, scribe: Any) -> None:
+    edits = chain(scribe, 8)
+    other = scribe.edit("n0", {"defaults": {"x": "another with the same number"}})
+    async with opened(tmp_path) as database:
+        await database.commit_edits(edits[:6])
+        await database.rebase(b"first", [edits[1].dot])
+        wanted = [edits[6], edits[3], edits[1], edits[7], other]
+        await database.rebase(b"second", (), raws(wanted))
+        loaded = await database.load()
+        assert (loaded.base, loaded.log) == (b"second", raws(wanted))
+        assert [raw for _, raw in await database.history(None, 100)] == list(raws([edits[5], edits[4], edits[2], edits[0]]))
+        more = scribe.edit("n7", {})
+        await database.commit_edits([more])
+        assert (await database.load()).log == raws([*wanted, more])
+        await database.rebase(b"third", (), [])
+        assert (await database.load()).log == ()
+        await database.commit_edits([edits[0]])
+    async with opened(tmp_path) as database:
+        assert (await database.load()).log == (edits[0].raw,)
+        assert [raw for _, raw in await database.history(None, 4)] == list(raws([more, other, edits[7], edits[1]]))
+
+
+@pytest.mark.parametrize(("most", "size"), [(3, 10**9), (10**9, 2500)])
+async def test_the_history_is_bounded(tmp_path: Path, scribe: Any, monkeypatch: pytest.MonkeyPatch, most: int, size: int) -> None:
+    monkeypatch.setitem(limits.LIMITS, "history_edits", limits.Limit(most, "edits", "", ""))
+    monkeypatch.setitem(limits.LIMITS, "history_bytes", limits.Limit(size, "bytes", "", ""))
+    edits = chain(scribe, 10, 500)
+    fits = min(most, size // len(edits[-1].raw))
+    assert 1 < fits < 6
+    async with opened(tmp_path) as database:
+        await database.commit_edits(edits)
+        await database.rebase(b"one", [edit.dot for edit in edits[:5]])
+        assert [raw for _, raw in await database.history(None, 100)] == list(raws(edits[4 : 4 - fits : -1]))
+        await database.rebase(b"two", [edit.dot for edit in edits[5:]])
+        assert [raw for _, raw in await database.history(None, 100)] == list(raws(edits[9 : 9 - fits : -1]))
+
+
+async def test_a_rebase_that_fails_leaves_all_as_it_was(tmp_path: Path, scribe: Any) -> None:
+    edits = chain(scribe, 4)
+    async with opened(tmp_path) as database:
+        await database.commit_edits(edits)
+        await database.rebase(b"first", [edits[0].dot])
+        before = await database.load()
+        pages = await database._run(lambda: database._durable.exec_driver_sql("PRAGMA page_count").scalar())
+        await database._run(lambda: database._durable.exec_driver_sql(f"PRAGMA max_page_count = {int(pages or 0) + 4}").scalar())
+        await database._run(database._durable.rollback)
+        for arguments in ((b"x" * 200_000, [edits[1].dot]), (b"x" * 200_000, (), raws(edits[2:]))):
+            with pytest.raises(UnavailableError) as caught:
+                await database.rebase(*arguments)
+            assert caught.value.code == "disk-full"
+            assert await database.load() == before
+        assert len(await database.history(None, 9)) == 1
+        await database.commit_edits([scribe.edit("n5", {})])
+
+
+REBASE = """
+import asyncio, sys
+from pathlib import Path
+from store.database import Database
+from store.edits import decode_edit
+
+async def main() -> None:
+    database = await Database.open(Path(sys.argv[1]))
+    edits = [decode_edit(bytes.fromhex(raw)) for raw in sys.argv[3:]]
+    if sys.argv[2] == "gone":
+        await database.rebase(b"after", [edits[0].dot, edits[2].dot])
+    else:
+        await database.rebase(b"after", (), [edits[1].raw, edits[3].raw])
+    print("told")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("way", ["gone", "log"])
+@pytest.mark.parametrize("failpoint", [name for name in FAILPOINTS if name.startswith("store.rebase.")])
+async def test_a_kill_leaves_base_and_log_fitting_together(tmp_path: Path, scribe: Any, failpoint: str, way: str) -> None:
+    edits = chain(scribe, 4)
+    async with opened(tmp_path) as database:
+        await database.commit_edits(edits)
+        await database.rebase(b"before", [])
+    run = subprocess.run(
+        [sys.executable, "-c", REBASE, str(tmp_path), way, *(edit.raw.hex() for edit in edits)],
+        cwd=ROOT, env=os.environ | {"PATHMESH_FAILPOINT": failpoint}, capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    assert run.stdout == b""
+    async with opened(tmp_path) as database:
+        loaded, past = await database.load(), [raw for _, raw in await database.history(None, 9)]
+        if failpoint == "store.rebase.after":
+            assert (loaded.base, loaded.log, past) == (b"after", (edits[1].raw, edits[3].raw), [edits[2].raw, edits[0].raw])
+        else:
+            assert (loaded.base, loaded.log, past) == (b"before", raws(edits), [])
+
+
+async def test_events_are_kept_in_order_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(limits.LIMITS, "events", limits.Limit(5, "events", "", ""))
+    rows = [(cursor, cursor / 2, b"event %d" % cursor) for cursor in (1, 2, 3, 7, 8, 9, 20)]
+    async with opened(tmp_path) as database:
+        assert await database.last_event() == 0
+        assert await database.load_events(0, 10) == []
+        await database.append_events([])
+        await database.append_events(rows[:3])
+        assert await database.load_events(0, 10) == rows[:3]
+        await database.append_events(rows[3:])
+        assert await database.load_events(0, 10) == rows[2:]
+    async with opened(tmp_path) as database:
+        assert await database.last_event() == 20
+        assert await database.load_events(7, 2) == rows[4:6]
+        assert await database.load_events(20, 2) == []
+
+
+async def test_a_large_collection_is_written_quickly_enough(tmp_path: Path, scribe: Any) -> None:
+    edits = chain(scribe, 5000)
+    async with opened(tmp_path) as database:
+        await database.commit_edits(edits)
+        began = time.perf_counter()
+        await database.rebase(b"base", [edit.dot for edit in edits[:-1]])
+        assert time.perf_counter() - began < 3
+        assert (await database.load()).log == (edits[-1].raw,)
+
+
+async def test_a_damaged_file_is_set_aside_and_three_are_kept(tmp_path: Path, scribe: Any) -> None:
+    for number in range(1, 6):
+        (tmp_path / FILE_NAME).write_bytes(b"garbage %d" % number)
+        (tmp_path / f"{FILE_NAME}-wal").write_bytes(b"wal %d" % number)
+        if number % 2:
+            (tmp_path / f"{FILE_NAME}-shm").write_bytes(b"shm")
+        aside = Database.quarantine(tmp_path, f"reason {number}")
+        assert aside.name == f"{FILE_NAME}.damaged-{number}"
+        assert aside.read_bytes() == b"garbage %d" % number
+        assert aside.with_name(aside.name + "-wal").read_bytes() == b"wal %d" % number
+        assert aside.with_name(aside.name + ".why").read_text() == f"reason {number}\n"
+        assert not [path for path in tmp_path.iterdir() if path.name in (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm")]
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert {name.removeprefix(f"{FILE_NAME}.damaged-")[0] for name in kept} == {"3", "4", "5"}
+    async with opened(tmp_path) as database:
+        await database.commit_edits([scribe.founding("n1")])
+    assert Database.quarantine(tmp_path, "why not").name == f"{FILE_NAME}.damaged-6"
+
+
+async def test_setting_aside_nothing_is_no_error(tmp_path: Path) -> None:
+    assert not Database.quarantine(tmp_path, "gone").exists()
+
+
+async def test_a_file_that_cannot_be_set_aside_is_a_clear_error(reachable: Path) -> None:
+    directory = reachable / "state"
+    async with opened(directory):
+        pass
+    directory.chmod(0o555)
+    with as_nobody(), pytest.raises(UnavailableError) as caught:
+        Database.quarantine(directory, "why")
+    assert caught.value.code == "state-dir"
+    assert (directory / FILE_NAME).exists()

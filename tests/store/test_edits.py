@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from store.edits import Edit, EditError, SignedEdit, decode_edit, encode_body, frozen_changes, seal
+from store.edits import Edit, EditError, SignedEdit, decode_edit, encode_body, frozen_changes, seal, session_actor
 from store.limits import limit
 
 A, B = b"a" * 16, b"b" * 16
@@ -42,7 +42,9 @@ JSON_LIKE = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8) | st.binary(max_size=16), inner, max_size=4),
     max_leaves=12,
 )
-FIELD = st.sampled_from(["actor", "counter", "context", "lamport", "author", "wall", "changes", "reason", "kind", "covers", "else"])
+FIELD = st.sampled_from(
+    ["actor", "counter", "context", "lamport", "author", "wall", "changes", "reason", "kind", "covers", "identity", "nonce", "else"]
+)
 
 
 @given(st.binary(max_size=400))
@@ -86,6 +88,55 @@ def test_fields_of_a_later_version_survive_byte_for_byte(extra: dict[str, Any]) 
     assert signed.body in raw
     assert msgpack.unpackb(signed.body, strict_map_key=False).keys() >= extra.keys()
     assert signed.edit == make(reason="why")
+
+
+def test_what_is_not_said_takes_no_room_and_reads_as_before() -> None:
+    assert set(body_of(sealed())) == {"actor", "counter", "context", "lamport", "author", "wall", "changes"}
+    spelled_out = raw_of(body_of(sealed()) | {"reason": "", "kind": "change", "covers": {}, "identity": b"", "nonce": b""})
+    assert decode_edit(spelled_out).edit == make()
+
+
+def test_a_session_actor_follows_from_its_owner_and_nonce() -> None:
+    actor = session_actor(A, B)
+    assert len(actor) == 16
+    assert actor != session_actor(B, A) != session_actor(A, A)
+    signed = sealed(actor=actor, identity=A, nonce=B)
+    assert decode_edit(signed.raw).edit.owner == A
+    assert signed.dot.actor == actor
+    assert sealed().edit.owner == A
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"identity": A},
+        {"nonce": B},
+        {"identity": A, "nonce": B},
+        {"actor": session_actor(A, B), "identity": A},
+        {"actor": session_actor(A, B), "nonce": B},
+        {"actor": session_actor(A, B), "identity": B, "nonce": A},
+        {"actor": session_actor(A, b""), "identity": A, "nonce": b""},
+        {"actor": session_actor(A, b"short"), "identity": A, "nonce": b"short"},
+        {"actor": session_actor(b"", B), "identity": b"", "nonce": B},
+        {"actor": session_actor(A + B, b""), "identity": A + B, "nonce": b""},
+    ],
+)
+def test_no_other_actor_can_be_claimed(fields: dict[str, Any]) -> None:
+    with pytest.raises(EditError):
+        sealed(**fields)
+
+
+@given(st.binary(max_size=17), st.binary(max_size=17), st.booleans())
+def test_any_identity_and_nonce_are_right_or_refused(identity: bytes, nonce: bytes, follows: bool) -> None:
+    actor = session_actor(identity, nonce) if follows else A
+    try:
+        edit = decode_edit(sealed(actor=actor, identity=identity, nonce=nonce).raw).edit
+    except EditError:
+        return
+    if identity or nonce:
+        assert follows and len(identity) == len(nonce) == 16 and edit.owner == identity
+    else:
+        assert edit.owner == actor
 
 
 def test_a_kind_of_a_later_version_is_read() -> None:

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from store.clocks import Dot
 from store.document import Options
-from store.edits import CHANGE, RESOLVE, Edit
+from store.edits import CHANGE, LATE, RESOLVE, Edit
 from store.fold import Fold, Sibling, distinct_values
 
 KEYS = ("defaults", "overrides", "storage/san", "wwid/1", "wwid/2")
@@ -121,6 +121,16 @@ class FoldMachine(RuleBasedStateMachine):
         after = {s.dot for s in self.folds[replica].siblings(key)}
         assert after == {self.oracle.edits[e].edit.dot for e in before - named} | {made.edit.dot}
 
+    @rule(replica=st.integers(0, REPLICAS - 1), key=st.sampled_from(KEYS), value=VALUES, data=st.data())
+    def come_late(self, replica: int, key: str, value: Options | None, data: st.DataObject) -> None:
+        """A late edit replaces what it names of a key that it lists, which may be nothing, and all that it saw of another."""
+        before = self.oracle.live(self.known[replica], key)
+        named = frozenset(data.draw(st.sets(st.sampled_from(sorted(before))))) if before else frozenset()
+        listed = data.draw(st.booleans())
+        made = self.author(replica, {key: value}, {key: named} if listed else {}, LATE)
+        after = {s.dot for s in self.folds[replica].siblings(key)}
+        assert after == {self.oracle.edits[e].edit.dot for e in (before - named if listed else ())} | {made.edit.dot}
+
     @precondition(lambda self: self.oracle.edits)
     @rule(replica=st.integers(0, REPLICAS - 1), data=st.data())
     def deliver(self, replica: int, data: st.DataObject) -> None:
@@ -193,6 +203,18 @@ class FoldMachine(RuleBasedStateMachine):
                 stored = Fold(fold.clock, {key: fold.siblings(key) for key in fold}, fold.lamport)
                 assert stored.state_hash == fold.state_hash
                 assert stored.conflicts == fold.conflicts
+                copy = fold.copy()
+                for key in list(copy):
+                    if len(copy.siblings(key)) == 1 and copy.value(key) is None:
+                        copy.forget(key)
+                        assert copy.siblings(key) == () and key not in list(copy)
+                    else:
+                        with pytest.raises(ValueError, match="alone"):
+                            copy.forget(key)
+                assert copy.state_hash == fold.state_hash
+                assert copy.conflicts == fold.conflicts
+                assert (copy.clock, copy.lamport) == (fold.clock, fold.lamport)
+                self.check(fold, known)
             assert len(hashes) == 1
         by_hash: dict[bytes, object] = {}
         for fold in self.folds:
@@ -285,6 +307,23 @@ def test_swapping_two_values_is_one_edit() -> None:
     assert fold.value("wwid/1") == {"alias": "b"}
     assert fold.value("wwid/2") == {"alias": "a"}
     assert set(fold) == {"wwid/1", "wwid/2"}
+
+
+def test_only_a_deletion_that_stands_alone_is_forgotten() -> None:
+    fold = Fold()
+    for key in ("k", "l"):
+        with pytest.raises(ValueError, match=key):
+            fold.forget(key)
+        fold.apply(edit(A, fold.clock.get(A, 0) + 1, {key: None}))
+    fold.apply(edit(B, 1, {"l": None}))
+    fold.forget("k")
+    with pytest.raises(ValueError, match="alone"):
+        fold.forget("l")
+    fold.apply(edit(A, 3, {"k": {"x": "1"}}))
+    other = Fold()
+    for made in (edit(A, 1, {"k": None}), edit(A, 2, {"l": None}), edit(B, 1, {"l": None}), edit(A, 3, {"k": {"x": "1"}})):
+        other.apply(made)
+    assert fold.state_hash == other.state_hash
 
 
 def test_distinct_values_counts_deletion_as_one() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from store.clocks import Dot
 from store.fold import Fold, Sibling
-from store.members import Member, MemberState, Registry, Role, fold_member, may_author, member_value, read_member, read_registry
+from store.members import Ending, Member, MemberState, Registry, Role, fold_member, may_author, member_value, read_member, read_registry
 
 STATES, ROLES = st.sampled_from(MemberState), st.sampled_from(Role)
 
@@ -107,7 +107,8 @@ def test_the_registry_is_sorted_and_knows_the_contested(scribe: Any) -> None:
     assert registry.contested == (two,)
     assert registry.by_key[n1.curve_key] == n1
     assert registry.by_actor[one.actor] == one
-    retired = read_registry(fold, retired={one.actor, two.actor})
+    ending = Ending(MemberState.RETIRED, Dot(scribe.actor("s3"), 1))
+    retired = read_registry(fold, {one.actor: ending, two.actor: ending})
     assert retired.by_name["n4"].state is MemberState.RETIRED
     assert retired.contested == ()
 

@@ -1,5 +1,6 @@
 """The replica: who may author, what is void, and what a peer lacks."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.clocks import Dot
-from store.edits import CHANGE, RESOLVE, SignedEdit, decode_edit
+from store.base import Base
+from store.clocks import Dot, covers
+from store.edits import CHANGE, LATE, RESOLVE, SignedEdit, decode_edit
 from store.limits import limit
 from store.members import MEMBER_PREFIX, MemberState, Role, member_value
 from store.replica import CLUSTER_KEY, Admission, Replica
@@ -173,20 +175,23 @@ def test_a_known_signer_is_not_asked_for_again(scribe: Any) -> None:
     assert replica.admit(forged, None, scribe.signing_key("n4")) is Admission.REFUSED
 
 
-def test_a_batch_reads_the_registry_once(scribe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from store import replica as module
+def test_a_batch_reads_only_the_names_that_it_touches_and_once(scribe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from store import members as module
 
-    reads = []
-    original = module.read_registry
-    monkeypatch.setattr(module, "read_registry", lambda *a: reads.append(1) or original(*a))
+    reads: list[str] = []
+    original = module.fold_member
+    monkeypatch.setattr(module, "fold_member", lambda name, *rest: reads.append(name) or original(name, *rest))
     log, clock = cluster(scribe)
     replica = scribe.replica(*log)
     n1 = scribe.actor("n1")
     batch = [scribe.registration("n1", scribe.member(f"x{n}"), clock | {n1: len(log) + n}) for n in range(20)]
     reads.clear()
     assert replica.commit(*batch) == {f"member/x{n}" for n in range(20)}
-    assert len(reads) == 1
+    assert sorted(reads) == sorted(f"x{n}" for n in range(20))
     assert len(replica.registry.by_name) == len(log) + 20
+    reads.clear()
+    replica.commit(scribe.edit("n1", {"defaults": {"x": "1"}}, replica.fold.clock))
+    assert reads == []
 
 
 @settings(max_examples=150, deadline=None)
@@ -301,15 +306,44 @@ def test_since_of_a_vector_that_is_ahead_is_empty(scribe: Any) -> None:
     assert source.since(ahead, 1000) == ([], False)
 
 
+def test_since_at_every_budget(scribe: Any) -> None:
+    """From one byte up: within the budget unless one edit alone is larger, the longest such beginning, and the truth about the rest."""
+    source, log = history(scribe, 12)
+    for start in (0, 5, len(log) - 1):
+        vector = scribe.replica(*log[:start]).fold.clock
+        sizes = [len(signed.raw) for signed in log[start:]]
+        for budget in range(1, sum(sizes) + 2):
+            raws, more = source.since(vector, budget)
+            assert raws == [signed.raw for signed in log[start : start + len(raws)]]
+            taken = sum(sizes[: len(raws)])
+            assert taken <= budget or len(raws) == 1
+            assert more is (len(raws) < len(sizes))
+            assert not more or taken + sizes[len(raws)] > budget
+
+
+def test_since_costs_what_it_gives(scribe: Any) -> None:
+    """A look at each actor for who is up to date, whatever the length of the log."""
+    source, _ = history(scribe, 3000)
+    clock = dict(source.fold.clock)
+    began = time.perf_counter()
+    for _ in range(1000):
+        source.since(clock, 1000)
+    assert time.perf_counter() - began < 0.5
+
+
 def test_the_log_gives_the_bytes_back(scribe: Any) -> None:
     source, log = history(scribe, 5)
     for signed in log:
         assert source.has(signed.dot)
         assert source.raw(signed.dot) == signed.raw
+        assert source.signed(signed.dot) == signed
+    assert list(source.edits()) == log
+    assert list(source.raws()) == [signed.raw for signed in log]
     missing = Dot(scribe.actor("n1"), 999)
     assert not source.has(missing)
     assert source.raw(missing) is None
     assert source.raw(Dot(bytes(16), 1)) is None
+    assert source.signed(missing) is None
 
 
 def test_a_log_with_a_hole_is_no_log(scribe: Any) -> None:
@@ -321,5 +355,214 @@ def test_a_log_with_a_hole_is_no_log(scribe: Any) -> None:
 def test_known_kinds_are_the_ones_that_fold(scribe: Any) -> None:
     log, clock = cluster(scribe)
     replica = scribe.replica(*log)
-    for kind, void in ((CHANGE, False), (RESOLVE, False), ("later", True)):
+    for kind, void in ((CHANGE, False), (RESOLVE, False), (LATE, False), ("later", True)):
         assert replica.is_void(scribe.edit("n1", {"defaults": {"x": "1"}}, clock, kind=kind)) is void
+
+
+# -- the base ---------------------------------------------------------------------------------------------------------------
+
+
+def collected(replica: Replica) -> Replica:
+    collection = replica.collect(replica.fold.clock)
+    assert collection is not None
+    replica.collected(collection)
+    return replica
+
+
+def deleting(scribe: Any) -> tuple[Replica, SignedEdit]:
+    """A replica in which a section was made and deleted; and the deletion."""
+    replica, _ = history(scribe, 3)
+    for value in ({"alias": "a"}, {"alias": "b"}, None):
+        replica.commit(scribe.edit("n1", {"wwid/x": value}, replica.fold.clock, lamport=replica.fold.lamport + 1))
+    deletion = replica.signed(replica.fold.siblings("wwid/x")[0].dot)
+    assert deletion is not None
+    return replica, deletion
+
+
+def test_a_deletion_that_everybody_has_is_forgotten(scribe: Any) -> None:
+    replica, deletion = deleting(scribe)
+    before, size = replica.fold.state_hash, replica.log_bytes
+    collection = replica.collect(replica.fold.clock)
+    assert collection is not None
+    assert len(collection.gone) == 3 and deletion.dot in collection.gone
+    replica.collected(collection)
+    assert (len(list(replica.edits())), replica.log_bytes) == (len(replica), size - collection.bytes)
+    assert replica.fold.state_hash == before
+    assert replica.fold.siblings("wwid/x") == ()
+    assert replica.has(deletion.dot) and replica.raw(deletion.dot) is None
+    assert replica.admit(deletion) is Admission.DUPLICATE
+    assert replica.collect(replica.fold.clock) is None
+
+
+def test_what_somebody_lacks_stays(scribe: Any) -> None:
+    replica, deletion = deleting(scribe)
+    n1 = scribe.actor("n1")
+    stable = replica.fold.clock | {n1: deletion.dot.counter - 1}
+    collection = replica.collect(stable)
+    assert collection is not None
+    assert [dot.counter for dot in collection.gone] == [deletion.dot.counter - 2]  # the last value before it stays as long as it does
+    replica.collected(collection)
+    assert replica.floor == stable
+    assert not replica.behind(stable) and replica.behind({}) and not replica.behind(replica.fold.clock)
+    assert replica.since(stable, 1000) == ([deletion.raw], False)
+    assert replica.since({}, 10**9) == ([], False)
+
+
+def test_what_is_said_to_be_stable_beyond_what_is_here_counts_for_nothing(scribe: Any) -> None:
+    replica, _ = deleting(scribe)
+    collection = replica.collect({actor: counter + 100 for actor, counter in replica.fold.clock.items()} | {bytes(16): 5})
+    assert collection is not None
+    assert collection.base.floor == collection.base.clock == replica.fold.clock
+
+
+def test_nothing_is_collected_while_an_edit_is_not_understood(scribe: Any) -> None:
+    replica, _ = deleting(scribe)
+    replica.commit(scribe.edit("n1", {"defaults": {"x": "1"}}, replica.fold.clock, kind="later"))
+    assert replica.unknown_kinds == 1
+    assert replica.collect(replica.fold.clock) is None
+    with pytest.raises(ValueError, match="unknown kind"):
+        replica.readmitted({})
+
+
+def test_a_plan_for_another_state_is_not_carried_out(scribe: Any) -> None:
+    replica, _ = deleting(scribe)
+    collection = replica.collect(replica.fold.clock)
+    assert collection is not None
+    replica.commit(scribe.edit("n1", {"defaults": {"x": "1"}}, replica.fold.clock))
+    with pytest.raises(ValueError, match="another state"):
+        replica.collected(collection)
+
+
+def test_an_author_is_known_by_a_base_as_by_its_admission(scribe: Any) -> None:
+    replica, _ = deleting(scribe)
+    forbidden = scribe.edit("n2", {CLUSTER_KEY: None}, replica.fold.clock)
+    replica.commit(forbidden)
+    collected(replica)
+    assert replica.raw(forbidden.dot) is None
+    again = Replica("c1", scribe.verify, replica.edits(), replica.base)
+    for one in (replica, again):
+        assert one.admit(scribe.edit("n2", {"defaults": {"x": "1"}}, one.fold.clock)) is Admission.READY
+        assert one.admit(scribe.edit("n2", {"defaults": {"x": "1"}}, one.fold.clock, signer="n4")) is Admission.REFUSED
+        assert one.admit(scribe.edit("n3", {"defaults": {"x": "1"}}, one.fold.clock)) is Admission.REFUSED
+        assert one._authors.beyond == {scribe.actor("n2"): (forbidden.dot,)}
+
+
+def test_a_base_and_a_log_that_do_not_fit_are_refused(scribe: Any) -> None:
+    replica, _ = deleting(scribe)
+    stable = dict(replica.fold.clock)
+    replica.commit(scribe.edit("n1", {"defaults": {"x": "1"}}, replica.fold.clock))
+    collection = replica.collect(stable)
+    assert collection is not None
+    replica.collected(collection)
+    log, base = list(replica.edits()), replica.base
+    assert base is not None
+    assert Replica("c1", scribe.verify, log, base).fold.state_hash == replica.fold.state_hash
+    live = replica.fold.siblings("wwid/0")[0].dot
+    for wrong, what in (
+        (log[:-1], "above the floor"),
+        ([s for s in log if s.dot != live], "live value"),
+        ([*log, log[-1]], "follow"),
+        (log[::-1], "follow"),
+        ([], "above the floor"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            Replica("c1", scribe.verify, wrong, base)
+    with pytest.raises(ValueError, match="before what it depends on"):
+        Replica("c1", scribe.verify, log)
+    assert len(Replica("c1", scribe.verify, (), Base())) == 0
+
+
+def test_a_collected_deletion_can_be_taken_back(scribe: Any) -> None:
+    replica, deletion = deleting(scribe)
+    replica.commit(scribe.edit("n1", {"defaults": {"x": "1"}}, replica.fold.clock))
+    never = replica.copy()
+    past = dict(replica.fold.clock) | {deletion.dot.actor: deletion.dot.counter - 1}
+    unseen = scribe.edit("n4", {"wwid/x": {"alias": "c"}}, past)
+    collected(replica)
+    for one in (replica, never):
+        one.commit(unseen)
+    assert replica.fold.state_hash != never.fold.state_hash
+    assert not replica.fold.in_conflict("wwid/x")
+    size = len(replica)
+    back = replica.readmitted({"wwid/x": deletion})
+    assert back.fold.state_hash == never.fold.state_hash
+    assert back.fold.siblings("wwid/x") == never.fold.siblings("wwid/x")
+    assert back.fold.clock == replica.fold.clock and back.floor == replica.floor
+    assert back.raw(deletion.dot) == deletion.raw
+    assert (len(replica), len(back)) == (size, size + 1)
+    assert Replica("c1", scribe.verify, back.edits(), back.base).fold.state_hash == back.fold.state_hash
+    assert back.readmitted({"wwid/x": deletion}).fold.state_hash == back.fold.state_hash
+    order = [signed.dot for signed in back.edits()]
+    later = [signed.dot for signed in back.edits() if covers(signed.edit.context, deletion.dot)]
+    assert later and all(order.index(deletion.dot) < order.index(dot) for dot in later)
+    assert back.collect(back.fold.clock) is None, "it does not stand alone"
+
+
+def test_a_deletion_that_was_replaced_since_stays_away(scribe: Any) -> None:
+    replica, deletion = deleting(scribe)
+    collected(replica)
+    replica.commit(scribe.edit("n1", {"wwid/x": {"alias": "anew"}}, replica.fold.clock))
+    assert replica.readmitted({"wwid/x": deletion}).fold.state_hash == replica.fold.state_hash
+
+
+def test_only_a_known_deletion_is_taken_back(scribe: Any) -> None:
+    replica, deletion = deleting(scribe)
+    past = scribe.replica(*list(replica.edits())[:-1]).fold.clock
+    collected(replica)
+    ahead = scribe.edit("n1", {"wwid/x": None}, replica.fold.clock)
+    forged = scribe.edit("n1", {"wwid/y": None}, past, signer="n2")
+    void = scribe.edit("n2", {CLUSTER_KEY: None}, past)
+    for key, wrong in (("wwid/y", deletion), ("wwid/x", ahead), ("wwid/y", forged), (CLUSTER_KEY, void)):
+        with pytest.raises(ValueError, match="edit"):
+            replica.readmitted({key: wrong})
+
+
+def test_a_copy_goes_its_own_way(scribe: Any) -> None:
+    replica, _ = deleting(scribe)
+    copy = replica.copy()
+    before = list(replica.raws())
+    collected(copy)
+    copy.commit(scribe.registration("n1", scribe.member("n9"), copy.fold.clock))
+    assert list(replica.raws()) == before
+    assert "n9" not in replica.registry.by_name and not replica.knows(scribe.actor("n9"))
+    assert (replica.base, dict(replica.floor)) == (None, {})
+    assert replica.fold.siblings("wwid/x") != ()
+
+
+def large(scribe: Any, edits: int, keys: int, members: int = 1) -> list[SignedEdit]:
+    """A long history of one author; signed once each."""
+    log = [scribe.founding("n1")]
+    n1 = scribe.actor("n1")
+    for n in range(1, members):
+        log.append(scribe.registration("n1", scribe.member(f"m{n}"), {n1: len(log)}))
+    for n in range(edits):
+        log.append(scribe.edit("n1", {f"wwid/{n % keys}": {"alias": str(n)}}, {n1: len(log)}))
+    return log
+
+
+@pytest.mark.slow
+def test_it_is_quick_at_its_limits(scribe: Any) -> None:
+    """Loose bounds on purpose: they catch what grows with the square of something."""
+    log = large(scribe, 100_000, 4_096)
+    replica = scribe.replica(*log)
+    began = time.perf_counter()
+    collection = replica.collect(replica.fold.clock)
+    planned = time.perf_counter() - began
+    assert collection is not None
+    assert len(collection.gone) == 100_000 - 4_096
+    began = time.perf_counter()
+    replica.collected(collection)
+    assert planned < 1
+    assert time.perf_counter() - began < 1
+    assert len(replica) == 4_097
+
+
+def test_one_of_many_members_is_changed_quickly(scribe: Any) -> None:
+    log = large(scribe, 0, 1, limit("members"))
+    replica = scribe.replica(*log)
+    began = time.perf_counter()
+    for n in range(20):
+        member = scribe.member(f"m{n + 1}", state=MemberState.LEFT)
+        replica.commit(scribe.registration("n1", member, replica.fold.clock))
+    assert (time.perf_counter() - began) / 20 < 0.02
+    assert len(replica.registry.active) == limit("members") - 20
