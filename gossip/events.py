@@ -61,7 +61,39 @@ class SendRefused:
     message: Message
 
 
-Event = Tick | LocalEdit | LocalSnapshot | Committed | CommitFailed | SendRefused | MessageReceived | PeerUp | PeerDown
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """What a `Rebase` asked for is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebaseFailed:
+    """Nothing of what a `Rebase` asked for is durable, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochSet:
+    """The epoch of a `SetEpoch` is durable."""
+
+    epoch: int
+
+
+Event = (
+    Tick
+    | LocalEdit
+    | LocalSnapshot
+    | Committed
+    | CommitFailed
+    | Rebased
+    | RebaseFailed
+    | EpochSet
+    | SendRefused
+    | MessageReceived
+    | PeerUp
+    | PeerDown
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +109,22 @@ class Commit:
     """Make the batch durable in one transaction, in order, with what it does to the fold."""
 
     batch: tuple[SignedEdit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebase:
+    """Make this base durable in one transaction and take edits out of the log: `gone`, or, if `log` is given, all that are not in it."""
+
+    base: bytes
+    gone: tuple[Dot, ...] = ()
+    log: tuple[bytes, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetEpoch:
+    """Make this the boot epoch, durably: nothing of it is sent before `EpochSet`."""
+
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +187,4 @@ class Alarm:
     message: str
 
 
-Effect = Send | Commit | Publish | Connect | Disconnect | Remake | Accepted | Rejected | Alarm
+Effect = Send | Commit | Rebase | SetEpoch | Publish | Connect | Disconnect | Remake | Accepted | Rejected | Alarm

@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
-from gossip.messages import Beat
+from gossip.messages import Beat, Digest, Place
 from store.health import CellEntry, Head, HealthDelta, HealthStream, Mark, Merge, OwnStream, new_stream
 from store.limits import limit
 from store.members import Registry
@@ -23,6 +22,9 @@ PART_CELLS = 4096
 
 Position = tuple[int, int]
 """The epoch and seq of a stream's content."""
+Span = tuple[str, str]
+"""The first and the last name of a slice of all nodes; an empty last name: no end."""
+EVERYBODY: Span = ("", "")
 
 _COUNTED = {
     Merge.FORGED: "health_forged",
@@ -104,59 +106,57 @@ class Exchange:
         """Drop what a peer sent half of."""
         self._assemblies.pop(carrier, None)
 
-    def vector(self, now_ms: int) -> dict[str, Beat]:
-        """The health part of a digest."""
-        return {name: Beat(s.head, s.age_ms(now_ms), s.signature) for name, s in self.streams.items()}
+    def places(self, span: Span = EVERYBODY) -> dict[str, Place]:
+        """The health part of a digest: how far each stream with a name in the span is held."""
+        first, last = span
+        return {
+            name: Place(stream.head.actor[:4], stream.head.epoch, stream.head.seq, stream.head.beat, stream.map_hash[:4])
+            for name, stream in self.streams.items()
+            if first <= name and (not last or name <= last)
+        }
+
+    def beat(self, node: str, now_ms: int) -> Beat:
+        """The newest beat of a node whose stream is held."""
+        stream = self.streams[node]
+        head = stream.head
+        return Beat(head.actor[:4], head.epoch, head.seq, head.beat, head.clock_tag, stream.age_ms(now_ms), stream.signature)
 
     @property
     def refused(self) -> dict[str, Position]:
         """The newest position of each node whose map there is too large to be taken: nobody needs to send it again."""
         return {name: head.content for name, head in self._refused.items()}
 
-    def lacking(
-        self,
-        vector: Mapping[str, Beat],
-        whole: Iterable[str],
-        asker: str,
-        now_ms: int,
-        refused: Mapping[str, Position] = MappingProxyType({}),
-    ) -> tuple[list[str], dict[str, Beat]]:
-        """What a peer with this vector lacks and did not refuse: nodes whose content it needs (stalest first), and newer beats."""
-        again = set(whole)
+    def lacking(self, digest: Digest, asker: str, now_ms: int) -> tuple[list[str], dict[str, Beat]]:
+        """What the sender of a digest lacks and did not refuse: nodes whose content it needs (stalest first), and newer beats."""
+        again = set(digest.whole)
+        first, last = digest.span
         content, beats = [], {}
         for name, stream in self.streams.items():
-            if name == asker or refused.get(name) == stream.head.content:
+            head = stream.head
+            if name == asker or name < first or (last and name > last) or digest.refused.get(name) == head.content:
                 continue
-            theirs = vector.get(name)
-            if theirs is None or name in again or theirs.head.actor != stream.head.actor or theirs.head.content < stream.head.content:
+            theirs = digest.health.get(name)
+            if theirs is None or name in again or theirs.actor_tag != head.actor[:4] or (theirs.epoch, theirs.seq) < head.content:
                 content.append(name)
-            elif theirs.head.content == stream.head.content and theirs.head.beat < stream.head.beat:
-                beats[name] = Beat(stream.head, stream.age_ms(now_ms), stream.signature)
-        content.sort(key=lambda n: (vector[n].head.content if n in vector else (0, 0), n))
+            elif (theirs.epoch, theirs.seq) == head.content and theirs.beat < head.beat:
+                beats[name] = self.beat(name, now_ms)
+        content.sort(key=lambda n: ((p.epoch, p.seq) if (p := digest.health.get(n)) else (0, 0), n))
         return content, beats
 
-    def answer(
-        self,
-        vector: Mapping[str, Beat],
-        whole: Iterable[str],
-        asker: str,
-        cursor: Cursor | None,
-        now_ms: int,
-        refused: Mapping[str, Position] = MappingProxyType({}),
-    ) -> Answer:
-        """What a peer with this vector lacks and did not refuse, in at most `answer_parts` messages.
+    def answer(self, digest: Digest, asker: str, cursor: Cursor | None, now_ms: int) -> Answer:
+        """What the sender of a digest lacks and did not refuse, in at most `answer_parts` messages.
 
         A delta that was cut last time goes on where it was cut, so that one of any size gets through; the peer puts the parts together.
         """
-        again = set(whole)
-        content, beats = self.lacking(vector, again, asker, now_ms, refused)
+        again = set(digest.whole)
+        content, beats = self.lacking(digest, asker, now_ms)
         messages: list[tuple[HealthDelta, ...]] = []
         group: list[HealthDelta] = []
         used = 0
         for node in content:
-            theirs = vector.get(node)
-            same = theirs is not None and node not in again and theirs.head.actor == self.streams[node].head.actor
-            parts = self.deltas(node, theirs.head.content if theirs and same else None, now_ms)
+            theirs = digest.health.get(node)
+            same = theirs is not None and node not in again and theirs.actor_tag == self.streams[node].head.actor[:4]
+            parts = self.deltas(node, (theirs.epoch, theirs.seq) if theirs and same else None, now_ms)
             start = cursor.part % len(parts) if cursor is not None and cursor.node == node else 0
             for position in (*range(start, len(parts)), *range(start)):
                 size = self._wire_bytes(parts[position])
@@ -171,16 +171,39 @@ class Exchange:
             messages.append(tuple(group))
         return Answer(messages, beats, None)
 
-    def wanted(self, vector: Mapping[str, Beat], registry: Registry) -> bool:
-        """Whether a peer with this vector holds newer content than this node."""
-        for name, theirs in vector.items():
+    def wanted(self, places: Mapping[str, Place], registry: Registry) -> list[str]:
+        """The nodes of which a peer that holds these places has newer content than this node."""
+        found = []
+        for name, theirs in places.items():
             member = registry.by_name.get(name)
-            if name == self.own.stream.node or member is None or member.actor != theirs.head.actor:
+            if name == self.own.stream.node or member is None or member.actor[:4] != theirs.actor_tag:
                 continue
             held = self.streams.get(name)
-            if (held is None or held.head.content < theirs.head.content) and not self._was_refused(name, theirs.head):
-                return True
-        return False
+            position = (theirs.epoch, theirs.seq)
+            newer = held is None or held.head.actor != member.actor or held.head.content < position
+            if newer and not self._was_refused(name, member.actor, position):
+                found.append(name)
+        return found
+
+    def fresher(self, places: Mapping[str, Place]) -> bool:
+        """Whether a peer that holds these places has newer beats than this node, of content that is here."""
+        own = self.own.stream.node
+        return any(
+            name != own and (held := self.streams.get(name)) is not None and held.head.actor[:4] == theirs.actor_tag
+            and held.head.content == (theirs.epoch, theirs.seq) and held.head.beat < theirs.beat
+            for name, theirs in places.items()
+        )  # fmt: skip
+
+    def beyond_own(self, places: Mapping[str, Place]) -> int | None:
+        """The epoch in which a peer has heard this node's own stream further on than it is, or otherwise; None if it has not."""
+        head = self.own.stream.head
+        theirs = places.get(self.own.stream.node)
+        if theirs is None or theirs.actor_tag != head.actor[:4]:
+            return None
+        position = (theirs.epoch, theirs.seq)
+        other = position == head.content and theirs.map_tag != self.own.stream.map_hash[:4]
+        ahead = other or position > head.content or (theirs.epoch, theirs.beat) > head.life
+        return theirs.epoch if ahead else None
 
     def deltas(self, node: str, since: Position | None, now_ms: int) -> list[HealthDelta]:
         """The node's changes since that position (None: all), in as many parts as fit messages."""
@@ -206,25 +229,29 @@ class Exchange:
         return result
 
     def hear(self, node: str, beat: Beat, registry: Registry, now_ms: int) -> Merge:
-        """Take a beat that a peer carried here, if it is newer: BEAT, OLD or FORGED."""
+        """Take a beat that a peer carried here, if it is newer: BEAT, OLD, FORGED, or GAP if its content is newer than what is here."""
         stream, member = self.streams.get(node), registry.by_name.get(node)
-        if stream is None or member is None or node == self.own.stream.node or stream.head.actor != beat.head.actor:
+        if member is None or node == self.own.stream.node or member.actor[:4] != beat.actor_tag:
             return Merge.OLD
+        position = (beat.epoch, beat.seq)
+        if stream is None or stream.head.actor != member.actor or position > stream.head.content:
+            return Merge.OLD if self._was_refused(node, member.actor, position) else Merge.GAP
 
         def verify(body: bytes, signature: bytes) -> bool:
             return self._verify(member.signing_key, body, signature)
 
-        return stream.hear_beat(beat.head, beat.signature, beat.age_ms, now_ms, verify)
+        head = Head(stream.head.actor, beat.epoch, beat.seq, beat.beat, beat.clock_tag)
+        return stream.hear_beat(head, beat.signature, beat.age_ms, now_ms, verify)
 
-    def _was_refused(self, node: str, head: Head) -> bool:
+    def _was_refused(self, node: str, actor: bytes, content: Position) -> bool:
         refused = self._refused.get(node)
-        return refused is not None and refused.actor == head.actor and head.content <= refused.content
+        return refused is not None and refused.actor == actor and content <= refused.content
 
     def _merge(self, delta: HealthDelta, now_ms: int, carrier: str, verify: Callable[[bytes, bytes], bool]) -> Merge:
         held = self.streams.get(delta.node)
         if held is not None and held.head.actor == delta.head.actor and delta.head.content < held.head.content:
             return Merge.OLD
-        if self._was_refused(delta.node, delta.head):
+        if self._was_refused(delta.node, delta.head.actor, delta.head.content):
             return Merge.OLD
         if delta.parts > 1:
             if delta.part >= delta.parts or not verify(delta.body, delta.signature):

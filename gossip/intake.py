@@ -20,6 +20,13 @@ class _Held(NamedTuple):
     signer: bytes | None
 
 
+class Offered(NamedTuple):
+    """How many edits were none at all, or not made by whom they name; and those that are certainly their authors' and were new here."""
+
+    bad: int
+    news: tuple[bytes, ...]
+
+
 class Intake:
     """What waits between the wire and the commit.
 
@@ -35,6 +42,12 @@ class Intake:
         self._own: list[SignedEdit] = []
         self.in_flight: tuple[SignedEdit, ...] = ()
 
+    def rebase(self, replica: Replica) -> None:
+        """Go on with another replica; what was held back is asked for again if it is still missing."""
+        self._replica = replica
+        self._held.clear()
+        self._held_bytes = 0
+
     @property
     def held(self) -> tuple[Dot, ...]:
         """The dots in the hold-back that are certainly their authors': nobody needs to send them again."""
@@ -45,17 +58,21 @@ class Intake:
         """Whether anything waits for a commit or for what it depends on."""
         return bool(self._held or self._own)
 
-    def lacks(self, actor: Actor) -> bool:
-        """Whether edits of others than this node's `actor` came and are not committed yet."""
-        return bool(self._held) or any(signed.edit.actor != actor for signed in self.in_flight)
+    def lacks(self, owner: Actor) -> bool:
+        """Whether edits of others than the node `owner` came and are not committed yet."""
+        return bool(self._held) or any(signed.edit.owner != owner for signed in self.in_flight)
 
-    def own_pending(self, actor: Actor) -> int:
-        """How many edits of this node's `actor` are not committed yet."""
-        return len(self._own) + sum(1 for signed in self.in_flight if signed.edit.actor == actor)
+    def own_pending(self, owner: Actor) -> Counter[Actor]:
+        """How many edits of the node `owner` are not committed yet, by the actor that it wrote them as."""
+        return Counter(signed.edit.actor for signed in (*self.in_flight, *self._own) if signed.edit.owner == owner)
 
-    def offer(self, raws: Iterable[bytes]) -> int:
-        """Take edits from a peer; returns how many of them were no edits at all, or none of the actor that they name."""
-        bad = 0
+    def own_lamport(self, owner: Actor) -> int:
+        """The greatest Lamport number among the edits of the node `owner` that are not committed yet; 0 if there are none."""
+        return max((s.edit.lamport for s in (*self.in_flight, *self._own) if s.edit.owner == owner), default=0)
+
+    def offer(self, raws: Iterable[bytes]) -> Offered:
+        """Take edits from a peer."""
+        bad, news = 0, []
         purged = False
         flying = {s.dot for s in self.in_flight}
         for raw in raws:
@@ -75,14 +92,16 @@ class Intake:
                 self._counters["hold_back_dropped"] += 1
                 continue
             signer = self._replica.signer(signed)
-            if signer is None and self._replica.knows(dot.actor):
+            if signer is None and self._replica.knows(signed.edit.owner):
                 bad += 1
                 continue
             if dot in self._held:
                 self._drop(dot)
             self._held[dot] = _Held(signed, signer)
             self._held_bytes += len(raw)
-        return bad
+            if signer is not None:
+                news.append(raw)
+        return Offered(bad, tuple(news))
 
     def add_own(self, signed: SignedEdit) -> None:
         """Queue an edit that this node just made."""
@@ -103,7 +122,7 @@ class Intake:
         while moved and self._held:
             moved = False
             for signed, signer in self._in_order():
-                if signed.edit.actor in renewed:
+                if signed.edit.owner in renewed:
                     continue  # what it may do can only be judged once its registration is committed
                 verdict = self._replica.admit(signed, ahead, signer)
                 if verdict is Admission.WAIT or (verdict is Admission.READY and size > BATCH_BYTES):

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,17 +19,24 @@ from gossip.events import (
     Connect,
     Disconnect,
     Effect,
+    EpochSet,
     Event,
     LocalEdit,
     LocalSnapshot,
     Publish,
+    Rebase,
+    Rebased,
+    RebaseFailed,
     Rejected,
     Remake,
     Send,
     SendRefused,
+    SetEpoch,
     Tick,
 )
-from gossip.transport import Transport
+from gossip.messages import SESSION_BYTES
+from gossip.recording import Recording
+from gossip.transport import Transport, TransportEvent
 from store.cells import Cell
 from store.clocks import Dot
 from store.document import Options
@@ -43,11 +50,21 @@ def boottime_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
+EPOCH_AGAIN_SECONDS = 1.0
+"""How soon an epoch that could not be written is tried again: nothing of it may be sent before."""
+
+
 class Log(Protocol):
-    """Where edits are made durable."""
+    """Where edits are made durable. PathmeshError from any method: nothing of that call was kept."""
 
     async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
-        """Durable when it returns, which says since when (CLOCK_MONOTONIC, ns); PathmeshError if not, and then none of it is kept."""
+        """Durable when it returns, which says since when (CLOCK_MONOTONIC, ns)."""
+
+    async def rebase(self, base: bytes, gone: Iterable[Dot], log: Iterable[bytes] | None = None) -> None:
+        """Durable when it returns: this base, without the edits `gone`, or with exactly the edits `log`."""
+
+    async def set_epoch(self, epoch: int) -> None:
+        """Durable when it returns."""
 
 
 class RemakingTransport(Transport, Protocol):
@@ -78,8 +95,13 @@ class Runner:
         *,
         published: Callable[[Publish], None],
         alarmed: Callable[[Alarm], None],
+        recording: Recording | None = None,
     ) -> None:
         self.engine = engine
+        self.recording = recording
+        self.rebasing = False
+        """Whether the engine waits for a new base to be durable: no image of it can be taken then."""
+        self._session = engine.identity.boot_nonce[:SESSION_BYTES]
         self.traces: deque[Trace] = deque(maxlen=limit("traces"))
         self._transport = transport
         self._log = log
@@ -90,6 +112,7 @@ class Runner:
         self._cursor = itertools.count(1)
         self._commits: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._withdrawn = False
         self._timer: asyncio.TimerHandle | None = None
         self._armed_ms = 0
         self._broken: asyncio.Future[None] | None = None
@@ -97,7 +120,10 @@ class Runner:
     async def run(self) -> None:
         """Tick until cancelled. Raises what broke an event or a commit, unless the disk did: the program is wrong then, and must stop."""
         self._broken = asyncio.get_running_loop().create_future()
-        self._perform(self.engine.start(boottime_ms()))
+        now_ms = boottime_ms()
+        if self.recording is not None:
+            self.recording.started(now_ms)
+        self._perform(self.engine.start(now_ms))
         self._arm()
         try:
             await self._broken
@@ -130,17 +156,30 @@ class Runner:
             if not waiting.done():
                 waiting.set_exception(UnavailableError("the agent is stopping", code="stopping"))
 
+    def withdraw(self) -> None:
+        """Take no part any more: end all connections, hear nobody and say nothing, for the rest of this process's life."""
+        self._withdrawn = True
+        for key in self.engine.peers:
+            self._transport.remove_peer(key)
+
     def dispatch(self, event: Event) -> None:
         """Give the engine an event and do what it asks."""
-        if self._closed:
+        if self._closed or (self._withdrawn and isinstance(event, TransportEvent)):
             return
         try:
-            self._perform(self.engine.handle(event, boottime_ms()))
+            self._perform(self._tell(event))
         except Exception as fault:
             self._break(fault)
             raise
         if self._timer is not None:
             self._arm()
+
+    def _tell(self, event: Event) -> list[Effect]:
+        """Give the engine an event, noted before in case it breaks; returns what is to be done."""
+        now_ms = boottime_ms()
+        if self.recording is not None:
+            self.recording.note(event, now_ms)
+        return self.engine.handle(event, now_ms)
 
     def _break(self, fault: BaseException) -> None:
         """End `run` with this: what the engine does next could be wrong."""
@@ -169,18 +208,22 @@ class Runner:
         self.dispatch(LocalSnapshot(tuple(cells)))
 
     def _perform(self, effects: list[Effect]) -> None:
+        self.rebasing = self.rebasing or any(isinstance(effect, Rebase) for effect in effects)
         pending = deque(effects)
         full: set[str] = set()
         while pending:
             effect = pending.popleft()
             match effect:
+                case Send() | Connect() | Remake() if self._withdrawn:
+                    pass
                 case Send():
                     pending.extend(self._send(effect, full))
                 case Commit():
-                    if not self._closed:
-                        task = asyncio.get_running_loop().create_task(self._commit(effect.batch))
-                        self._commits.add(task)
-                        task.add_done_callback(self._commit_ended)
+                    self._write(self._commit(effect.batch))
+                case Rebase():
+                    self._write(self._rebase(effect))
+                case SetEpoch():
+                    self._write(self._set_epoch(effect.epoch))
                 case Publish():
                     for node in effect.health:
                         self._trace("health", f"{node}:{self._seq(node)}")
@@ -206,25 +249,60 @@ class Runner:
         """Send to each peer; to none of `full`, which took nothing a moment ago: the rest of a long answer need not even be encoded."""
         if not full.issuperset(effect.keys):
             try:
-                frames = codec.encode(effect.message)
+                frames = codec.encode(effect.message, self._session)
             except codec.BadMessage as fault:
                 # Never expected: the engine keeps within the limits. One message less is better than a node that stands still.
                 return [Alarm("message-too-large", f"not sent: {fault}")]
             full.update(key for key in effect.keys if key not in full and not self._transport.send(key, frames))
         answers: list[Effect] = []
         for key in full.intersection(effect.keys):
-            answers.extend(self.engine.handle(SendRefused(key, effect.message), boottime_ms()))
+            answers.extend(self._tell(SendRefused(key, effect.message)))
         return answers
 
     async def _commit(self, batch: tuple[SignedEdit, ...]) -> None:
         try:
             durable_at = await self._log.commit_edits(batch)
         except PathmeshError as fault:
-            self._perform(self.engine.handle(CommitFailed(batch, fault.message), boottime_ms()))
+            self._perform(self._tell(CommitFailed(batch, fault.message)))
         else:
             for signed in batch:
                 self._trace("edit", str(signed.dot), durable_at)
-            self._perform(self.engine.handle(Committed(batch), boottime_ms()))
+            self._perform(self._tell(Committed(batch)))
+
+    async def _rebase(self, effect: Rebase) -> None:
+        try:
+            await self._log.rebase(effect.base, effect.gone, effect.log)
+        except PathmeshError as fault:
+            done: Event = RebaseFailed(fault.message)
+        else:
+            done = Rebased()
+        effects = self._tell(done)
+        self.rebasing = False
+        self._perform(effects)
+
+    async def _set_epoch(self, epoch: int) -> None:
+        """Until it is done: the engine says nothing of its own before."""
+        told = False
+        while not self._closed:
+            try:
+                await self._log.set_epoch(epoch)
+            except PathmeshError as fault:
+                if not told:
+                    self._alarmed(Alarm("storage-failed", fault.message))
+                    told = True
+                await asyncio.sleep(EPOCH_AGAIN_SECONDS)
+            else:
+                self._perform(self._tell(EpochSet(epoch)))
+                return
+
+    def _write(self, writing: Coroutine[None, None, None]) -> None:
+        """Do it in the background, unless the runner is stopping."""
+        if self._closed:
+            writing.close()
+            return
+        task = asyncio.get_running_loop().create_task(writing)
+        self._commits.add(task)
+        task.add_done_callback(self._commit_ended)
 
     def _commit_ended(self, task: asyncio.Task[None]) -> None:
         self._commits.discard(task)

@@ -26,23 +26,29 @@ from gossip.events import (
     Connect,
     Disconnect,
     Effect,
+    EpochSet,
     Event,
     LocalEdit,
     LocalSnapshot,
     Publish,
+    Rebase,
+    Rebased,
     Rejected,
     Remake,
     Send,
     SendRefused,
+    SetEpoch,
     Tick,
 )
 from gossip.messages import Delta, Digest, Message
 from gossip.transport import MessageReceived, PeerDown, PeerUp
+from store.base import decode_base
 from store.cells import Cell
 from store.clocks import Dot
 from store.document import Options
 from store.edits import CHANGE, SignedEdit, decode_edit
 from store.health import decode_stream, encode_stream
+from store.limits import limit
 from store.matrix import Reporter
 from store.members import Member, Role
 from store.replica import Replica
@@ -69,6 +75,7 @@ class Node:
     cluster: str
     bootstrap: tuple[Member, ...] = ()
     disk: list[bytes] = field(default_factory=list)
+    base: bytes | None = None
     streams: dict[str, bytes] = field(default_factory=dict)
     epoch: int = 0
     life: int = 0
@@ -104,6 +111,7 @@ class World:
         self.jitter_ms = 0
         self.commit_ms = (1, 20)
         self.capacity = 16
+        self.collect_edits = limit("collect_edits")
         self.nodes: dict[str, Node] = {}
         self.cut: set[tuple[str, str]] = set()
         self.mute: set[tuple[str, str]] = set()
@@ -138,19 +146,20 @@ class World:
         self.nodes[label or name] = node
         return node
 
-    def start(self, name: str, *, cluster: str = "") -> None:
+    def start(self, name: str, *, cluster: str = "", restored: bool = False) -> None:
         node = self.nodes[name]
         assert node.running is None
         node.epoch += 1
         node.life += 1
         key = node.member.signing_key
-        replica = Replica(cluster or node.cluster, self.scribe.verify, [decode_edit(raw) for raw in node.disk])
+        base = decode_base(node.base) if node.base is not None else None
+        replica = Replica(cluster or node.cluster, self.scribe.verify, [decode_edit(raw) for raw in node.disk], base)
         identity = Identity(
             node.name, node.member.actor, node.epoch, self.random.randbytes(16), lambda body: self.scribe.sign_with(key, body),
-            self.scribe.verify, node.bootstrap,
+            self.scribe.verify, node.bootstrap, restored,
         )  # fmt: skip
         streams = {n: decode_stream(blob, self.now) for n, blob in node.streams.items() if n != node.name}
-        node.running = Engine(identity, replica, streams, Random(self.random.random()), self.now)
+        node.running = Engine(identity, replica, streams, Random(self.random.random()), self.now, collect_edits=self.collect_edits)
         node.paused, node.inbox, node.links = False, [], {}
         self._after(node, node.engine.start(self.now))
         node.due_ms = self.now + TICK_MS
@@ -292,7 +301,7 @@ class World:
             match effect:
                 case Send():
                     self._check_honest(node, effect.message)
-                    frames = codec.encode(effect.message)
+                    frames = codec.encode(effect.message, node.engine.identity.session)
                     for key in effect.keys:
                         if not self._transmit(node, key, effect.message, frames):
                             pending += node.engine.handle(SendRefused(key, effect.message), self.now)
@@ -300,6 +309,10 @@ class World:
                     commit = (node, node.life, effect.batch)
                     self._commits.append(commit)
                     self._at(self.now + self.random.randint(*self.commit_ms), partial(self._commit_done, commit))
+                case Rebase():
+                    self._later(self.random.randint(*self.commit_ms), node, partial(self._rebase_done, node, effect))
+                case SetEpoch():
+                    self._later(self.random.randint(*self.commit_ms), node, partial(self._epoch_done, node, effect.epoch))
                 case Connect():
                     old = node.links.get(effect.key)
                     node.links[effect.key] = Link(generation=old.generation + 1 if old else 0)
@@ -331,6 +344,20 @@ class World:
         self._persist(node, batch)
         self.dispatch(node, Committed(batch))
 
+    def _rebase_done(self, node: Node, effect: Rebase) -> None:
+        node.base = effect.base
+        if effect.log is None:
+            gone = set(effect.gone)
+            node.disk = [raw for raw in node.disk if decode_edit(raw).dot not in gone]
+        else:
+            node.disk = list(effect.log)
+        node.on_disk = {decode_edit(raw).dot for raw in node.disk}
+        self.dispatch(node, Rebased())
+
+    def _epoch_done(self, node: Node, epoch: int) -> None:
+        node.epoch = epoch
+        self.dispatch(node, EpochSet(epoch))
+
     def _persist(self, node: Node, batch: tuple[SignedEdit, ...]) -> None:
         for signed in batch:
             assert signed.dot not in node.on_disk, f"{node.name} commits {signed.dot} twice"
@@ -339,11 +366,12 @@ class World:
             node.on_disk.add(signed.dot)
 
     def _check_honest(self, node: Node, message: Message) -> None:
-        if isinstance(message, Delta):
+        if isinstance(message, Delta) and not (message.push and not node.engine.mesh.view.full_mesh):
             assert all(decode_edit(raw).dot in node.on_disk for raw in message.edits[:20]), "sent before it is durable"
         elif isinstance(message, Digest):
+            floor = node.engine.replica.floor
             for actor, counter in message.clock.items():
-                assert Dot(actor, counter) in node.on_disk, "advertised before it is durable"
+                assert Dot(actor, counter) in node.on_disk or counter <= floor.get(actor, 0), "advertised before it is durable"
 
     def _check_ages(self, node: Node) -> None:
         slack = 8 * self._worst_delay_ms

@@ -11,8 +11,30 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gossip import codec
-from gossip.codec import HEADER_BYTES, MAJOR, MINOR, BadMessage, UnknownClass, decode, encode, size_limit
-from gossip.messages import CLASSES, TYPES, Alive, Beat, Delta, Digest, Hello, Message, MessageClass, Ping, Pong, Probe
+from gossip.codec import HEADER_BYTES, MAJOR, MINOR, BadMessage, UnknownClass, decode, encode, session_of, size_limit
+from gossip.messages import (
+    CLASSES,
+    TYPES,
+    Alive,
+    Beat,
+    Chunk,
+    Delta,
+    Digest,
+    Fetch,
+    Hello,
+    KeyDot,
+    KeyRange,
+    ListedKey,
+    ListedSibling,
+    Message,
+    MessageClass,
+    Ping,
+    Place,
+    Pong,
+    Probe,
+    RangePart,
+    Ranges,
+)
 from store.cells import Cell
 from store.health import CellEntry, Head, HealthDelta
 from store.limits import limit
@@ -21,10 +43,13 @@ ACTOR = st.binary(min_size=16, max_size=16)
 COUNT = st.integers(0, 2**53)
 NAME = st.text(max_size=20)
 HASH = st.binary(min_size=32, max_size=32)
-HEAD = st.builds(Head, ACTOR, COUNT, COUNT, COUNT)
+HEAD = st.builds(Head, ACTOR, COUNT, COUNT, COUNT, st.binary(max_size=8))
 CLOCK = st.dictionaries(ACTOR, COUNT, max_size=4)
 SIGNATURE = st.binary(max_size=64)
-BEATS = st.dictionaries(NAME, st.builds(Beat, HEAD, COUNT, SIGNATURE), max_size=4)
+TAG = st.binary(min_size=4, max_size=4)
+SHORT = st.binary(max_size=8)
+BEATS = st.dictionaries(NAME, st.builds(Beat, TAG, COUNT, COUNT, COUNT, SHORT, COUNT, SIGNATURE), max_size=4)
+PLACES = st.dictionaries(NAME, st.builds(Place, TAG, COUNT, COUNT, COUNT, TAG), max_size=4)
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -36,33 +61,45 @@ HEALTH = st.builds(
     HealthDelta, NAME, HEAD, COUNT, COUNT, HASH, COUNT, SIGNATURE,
     st.lists(st.builds(CellEntry, COUNT, CELL), max_size=3).map(tuple), COUNT, st.integers(1, 256),
 )  # fmt: skip
+RANGE = st.builds(KeyRange, NAME, NAME, COUNT, HASH)
+LISTED = st.builds(ListedKey, NAME, HASH, st.lists(st.builds(ListedSibling, ACTOR, COUNT, HASH), max_size=3).map(tuple), st.booleans())
+PART = st.builds(RangePart, COUNT, st.booleans(), st.lists(RANGE, max_size=4).map(tuple), st.lists(LISTED, max_size=4).map(tuple))
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, NAME, NAME, ACTOR, COUNT, COUNT, ACTOR, st.lists(NAME, max_size=3).map(tuple), st.booleans()),
+    st.builds(Hello, NAME, NAME, ACTOR, COUNT, COUNT, ACTOR, st.lists(NAME, max_size=3).map(tuple), st.booleans(), SHORT),
     st.builds(
-        Digest, CLOCK, HASH, BEATS, st.lists(st.tuples(ACTOR, COUNT), max_size=4).map(tuple),
-        st.booleans(), st.lists(NAME, max_size=3).map(tuple), st.dictionaries(NAME, st.tuples(COUNT, COUNT), max_size=3),
+        Digest, HASH, HASH, st.booleans(), CLOCK, CLOCK, PLACES, st.tuples(NAME, NAME),
+        st.lists(st.tuples(ACTOR, COUNT), max_size=4).map(tuple), st.booleans(), st.lists(NAME, max_size=3).map(tuple),
+        st.dictionaries(NAME, st.tuples(COUNT, COUNT), max_size=3), SHORT, st.booleans(),
     ),
     st.builds(
-        Delta, st.lists(st.binary(max_size=40), max_size=3).map(tuple), st.lists(HEALTH, max_size=2).map(tuple), BEATS, CLOCK
+        Delta, st.lists(st.binary(max_size=40), max_size=3).map(tuple), st.lists(HEALTH, max_size=2).map(tuple), BEATS, CLOCK, st.booleans()
     ),
     st.builds(Ping, COUNT),
     st.builds(Pong, COUNT),
     st.builds(Probe, NAME),
     st.builds(Alive, NAME, COUNT),
+    st.builds(Fetch, st.binary(max_size=16), COUNT),
+    st.builds(Chunk, st.binary(max_size=16), COUNT, COUNT, st.binary(max_size=32), st.binary(max_size=50), st.integers(0, 60_000)),
+    st.builds(
+        Ranges, COUNT, HASH, st.booleans(), st.lists(RANGE, max_size=3).map(tuple), st.lists(PART, max_size=3).map(tuple),
+        st.lists(st.builds(KeyDot, NAME, ACTOR, COUNT), max_size=3).map(tuple), st.lists(st.tuples(ACTOR, COUNT), max_size=3).map(tuple),
+        st.lists(st.binary(max_size=40), max_size=3).map(tuple),
+    ),
 )  # fmt: skip
 
 
 def frames(
     number: int, body: bytes, *, magic: bytes = b"PMSH", major: int = MAJOR, minor: int = MINOR, length: int | None = None
 ) -> tuple[bytes, bytes]:
-    return struct.pack(">4sBBBI", magic, major, minor, number, len(body) if length is None else length), body
+    return struct.pack(">4sBBBI8s", magic, major, minor, number, len(body) if length is None else length, bytes(8)), body
 
 
 @given(MESSAGES)
 def test_a_message_reads_back(message: Message) -> None:
-    header, body = encode(message)
-    assert len(header) == HEADER_BYTES == 11
+    header, body = encode(message, b"session!")
+    assert len(header) == HEADER_BYTES == 19
     assert decode(header, body) == message
+    assert session_of(header) == b"session!"
 
 
 @given(st.binary(max_size=20), st.binary(max_size=100))
@@ -115,7 +152,7 @@ def test_a_hello_of_another_major_version_is_read_and_nothing_else_is() -> None:
         decode(*frames(MessageClass.PING, encode(Ping(1))[1], major=9))
 
 
-@pytest.mark.parametrize("number", [0, 8, 200, 255])
+@pytest.mark.parametrize("number", [0, 11, 200, 255])
 def test_an_unknown_class_is_told_apart(number: int) -> None:
     with pytest.raises(UnknownClass):
         decode(*frames(number, b"whatever"))
@@ -207,16 +244,52 @@ def test_limits_of_fields(number: MessageClass, body: Any) -> None:
         decode(*frames(number, msgpack.packb(body)))
 
 
+@pytest.mark.parametrize(
+    ("number", "body"),
+    [
+        (MessageClass.FETCH, [b"x" * 17, 0]),
+        (MessageClass.FETCH, [b"", -1]),
+        (MessageClass.CHUNK, [b"", 0, 0, b"", b"x" * (limit("chunk_bytes") + 1), 0]),
+        (MessageClass.CHUNK, [b"", 0, 0, b"x" * 33, b"", 0]),
+        (MessageClass.CHUNK, [b"", 0, 0, b"", b"", 60_001]),
+        (MessageClass.RANGES, {"number": 1, "clock": bytes(31)}),
+        (MessageClass.RANGES, {"number": 1, "clock": bytes(32), "ask": [["", "", 0, bytes(32)]] * (limit("repair_ranges") + 1)}),
+        (MessageClass.RANGES, {"number": 1, "clock": bytes(32), "ask": [["x" * 301, "", 0, bytes(32)]]}),
+        (MessageClass.RANGES, {"number": 1, "clock": bytes(32), "parts": [[0, False, [["", "", 0, bytes(32)]] * 17]]}),
+        (MessageClass.RANGES, {"number": 1, "clock": bytes(32), "parts": [[0, False, [], [["k", bytes(32), []]] * 17]]}),
+        (
+            MessageClass.RANGES,
+            {"number": 1, "clock": bytes(32), "parts": [[0, False, [], [["k", bytes(32), [[bytes(16), 1, bytes(32)]] * 65]]]]},
+        ),
+        (MessageClass.RANGES, {"number": 1, "clock": bytes(32), "want": [[bytes(15), 1]]}),
+        (MessageClass.RANGES, {"number": 1, "clock": bytes(32), "edits": [b""] * (limit("repair_ranges") + 1)}),
+    ],
+)
+def test_limits_of_transfer_and_repair(number: MessageClass, body: Any) -> None:
+    with pytest.raises(BadMessage):
+        decode(*frames(number, msgpack.packb(body)))
+
+
+def test_the_largest_chunk_fits() -> None:
+    chunk = Chunk(bytes(16), 2**53, 2**53, bytes(32), bytes(limit("chunk_bytes")))
+    assert decode(*encode(chunk)) == chunk
+
+
 def test_the_largest_digest_of_the_largest_cluster_fits() -> None:
-    members = limit("members")
-    beat = Beat(Head(bytes(16), 2**32, 2**32, 2**32), 2**41, bytes(64))
+    members, streams = limit("members"), limit("digest_streams")
+    clock = {n.to_bytes(16, "big"): 2**32 for n in range(limit("actors"))}
     digest = Digest(
-        clock={n.to_bytes(16, "big"): 2**32 for n in range(4 * members)},
+        clock_hash=bytes(32),
         state_hash=bytes(32),
-        health={f"{n:064}": beat for n in range(members)},
+        full=True,
+        clock=clock,
+        floor=clock,
+        health={f"{n:064}": Place(bytes(4), 2**32, 2**32, 2**32, bytes(4)) for n in range(streams)},
+        span=("0" * 64, "9" * 64),
         held=tuple((bytes(16), 2**32) for _ in range(1024)),
         whole=tuple(f"{n:064}" for n in range(members // 2)),
         refused={f"{n:064}": (2**32, 2**32) for n in range(members // 2, members)},
+        hears=bytes(8),
     )
     header, body = encode(digest)
     assert decode(header, body) == digest

@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 
 from gossip import codec
 from gossip.exchange import ENVELOPE_BYTES, NAMES_BYTES, PART_BYTES, PART_CELLS, Cursor, Exchange, split
-from gossip.messages import Beat, Delta
+from gossip.messages import Delta, Digest, Place
 from store.cells import Cell
 from store.health import CellEntry, Cut, Head, HealthDelta, Mark, Merge, OwnStream, mark
 from store.limits import LIMITS, Limit, limit
 from store.members import MemberState, Registry
 
 NAMES = ("n1", "n2", "n3")
+
+
+def digest(health: dict[str, Place] | None = None, **more: Any) -> Digest:
+    return Digest(bytes(32), bytes(32), health=health or {}, **more)
 
 
 class Site:
@@ -32,6 +36,9 @@ class Site:
         self.own = OwnStream(name, scribe.actor(name), epoch, lambda body: scribe.sign(name, body), 0)
         self.exchange = Exchange(self.own, {}, scribe.verify, self.counters)
 
+    def digest(self, whole: tuple[str, ...] = ()) -> Digest:
+        return digest(self.exchange.places(), whole=whole, refused=self.exchange.refused)
+
     def take(self, delta: HealthDelta, now_ms: int = 0, carrier: str = "p") -> Merge:
         return self.exchange.take(delta, self.registry, now_ms, carrier)
 
@@ -40,7 +47,7 @@ class Site:
         cursor: Cursor | None = None
         sent = 0
         for _ in range(most):
-            answer = source.exchange.answer(self.exchange.vector(now_ms), whole, self.name, cursor, now_ms, self.exchange.refused)
+            answer = source.exchange.answer(self.digest(whole), self.name, cursor, now_ms)
             for deltas in answer.messages:
                 assert len(codec.encode(Delta(health=deltas))[1]) <= limit("bulk_message_bytes")
                 sent += 1
@@ -87,7 +94,7 @@ def test_a_small_change_travels_alone(sites: tuple[Site, Site, Site]) -> None:
     one.own.report(cells(50), 0)
     two.pull(one)
     one.own.report([*cells(49), Cell("multipath.map", "m00049", "failed")], 10)
-    (delta,) = one.exchange.deltas("n1", two.exchange.vector(10)["n1"].head.content, 10)
+    (delta,) = one.exchange.deltas("n1", two.exchange.streams["n1"].head.content, 10)
     assert [e.cell.id for e in delta.cells] == ["m00049"]
     assert two.take(delta, 10) is Merge.TAKEN
     assert two.shown("n1") == one.shown("n1")
@@ -97,7 +104,7 @@ def test_nobody_is_sent_its_own_stream(sites: tuple[Site, Site, Site]) -> None:
     one, two, _ = sites
     one.own.report(cells(1), 0)
     two.pull(one)
-    content, beats = two.exchange.lacking({}, (), "n1", 0)
+    content, beats = two.exchange.lacking(digest(), "n1", 0)
     assert "n1" not in content
     assert beats == {}
     assert one.take(one.own.stream.delta(None, 0)) is Merge.OLD
@@ -109,22 +116,52 @@ def test_the_stalest_comes_first(scribe: Any) -> None:
         other = Site(scribe, name)
         other.own.report(cells(1), 0)
         hub.pull(other)
-    theirs = {"n2": Beat(Head(scribe.actor("n2"), 1, 0, 0), 0, b"")}
-    assert hub.exchange.lacking(theirs, (), "n9", 0)[0] == ["n1", "n3", "n2"]
+    theirs = digest({"n2": Place(scribe.actor("n2")[:4], 1, 0, 0, bytes(4))})
+    assert hub.exchange.lacking(theirs, "n9", 0)[0] == ["n1", "n3", "n2"]
+
+
+def test_a_digest_of_a_slice_is_answered_with_that_slice(scribe: Any) -> None:
+    hub = Site(scribe, "n1", names=[f"n{n}" for n in range(1, 8)])
+    for number in range(2, 8):
+        other = Site(scribe, f"n{number}", names=["n1"])
+        other.own.report(cells(1), 0)
+        hub.pull(other)
+    assert sorted(hub.exchange.places(("n3", "n5"))) == ["n3", "n4", "n5"]
+    assert sorted(hub.exchange.places(("n6", ""))) == ["n6", "n7"]
+    assert sorted(hub.exchange.lacking(digest(span=("n3", "n5")), "n4", 0)[0]) == ["n3", "n5"]
+    assert sorted(hub.exchange.lacking(digest(span=("", "n2")), "n9", 0)[0]) == ["n1", "n2"]
 
 
 def test_wanted_means_newer_content_of_members(sites: tuple[Site, Site, Site], scribe: Any) -> None:
     one, two, _ = sites
     one.own.report(cells(1), 0)
-    vector = one.exchange.vector(0)
-    assert two.exchange.wanted(vector, two.registry)
+    places = one.exchange.places()
+    assert two.exchange.wanted(places, two.registry) == ["n1"]
     two.pull(one)
-    assert not two.exchange.wanted(vector, two.registry)
+    assert two.exchange.wanted(places, two.registry) == []
+    assert not two.exchange.fresher(places)
     one.own.beat(10)
-    assert not two.exchange.wanted(one.exchange.vector(10), two.registry)
-    stranger = {"n9": Beat(Head(scribe.actor("n9"), 1, 1, 1), 0, b""), "n1": Beat(Head(scribe.actor("n9"), 9, 9, 9), 0, b"")}
-    assert not two.exchange.wanted(stranger, two.registry)
-    assert not one.exchange.wanted({"n1": Beat(Head(scribe.actor("n1"), 9, 9, 9), 0, b"")}, one.registry)
+    assert two.exchange.wanted(one.exchange.places(), two.registry) == []
+    assert two.exchange.fresher(one.exchange.places())
+    tag = scribe.actor("n9")[:4]
+    assert two.exchange.wanted({"n9": Place(tag, 1, 1, 1, tag), "n1": Place(tag, 9, 9, 9, tag)}, two.registry) == []
+    assert one.exchange.wanted({"n1": Place(scribe.actor("n1")[:4], 9, 9, 9, tag)}, one.registry) == []
+
+
+def test_a_node_learns_that_it_was_heard_further_on(sites: tuple[Site, Site, Site], scribe: Any) -> None:
+    one, two, _ = sites
+    one.own.report(cells(3), 0)
+    two.pull(one)
+    assert one.exchange.beyond_own(two.exchange.places()) is None
+    again = Site(scribe, "n1")
+    assert again.exchange.beyond_own(two.exchange.places()) == 1
+    again.own.report(cells(2), 0)
+    again.own.begin(2, 5)
+    assert again.exchange.beyond_own(two.exchange.places()) is None
+    two.pull(again, 10)
+    assert two.shown("n1") == again.shown("n1")
+    tag = scribe.actor("n9")[:4]
+    assert one.exchange.beyond_own({"n1": Place(tag, 9, 9, 9, tag)}) is None, "another's"
 
 
 def test_only_who_the_registry_names_is_shown(sites: tuple[Site, Site, Site], scribe: Any) -> None:
@@ -151,7 +188,7 @@ def test_a_new_incarnation_of_a_name_replaces_the_old_one(scribe: Any, sites: tu
     assert two.take(anew.stream.delta(None, 0)) is Merge.TAKEN
     assert two.take(one.own.stream.delta(None, 0)) is Merge.OLD
     one.own.beat(1)
-    assert two.exchange.hear("n1", Beat(one.own.stream.head, 0, one.own.stream.signature), two.registry, 1) is Merge.OLD
+    assert two.exchange.hear("n1", one.exchange.beat("n1", 1), two.registry, 1) is Merge.OLD
 
 
 def test_a_member_that_left_keeps_its_stream(scribe: Any, sites: tuple[Site, Site, Site]) -> None:
@@ -221,7 +258,7 @@ def test_a_stream_larger_than_one_answer_arrives_in_several(sites: tuple[Site, S
     monkeypatch.setitem(limits.LIMITS, "answer_parts", limits.Limit(2, "messages", "", ""))
     one, two, _ = sites
     one.own.report(cells(*LARGE), 0)
-    answer = one.exchange.answer({}, (), "n2", None, 0)
+    answer = one.exchange.answer(digest(), "n2", None, 0)
     assert len(answer.messages) == 2
     assert answer.cursor == Cursor("n1", sum(len(m) for m in answer.messages))
     assert two.pull(one) >= 5
@@ -311,10 +348,10 @@ def test_a_stream_beyond_the_bounds_is_refused_once_and_not_asked_for_again(
     for now in range(1_000, 5_000, 1_000):
         one.own.beat(now)
         assert two.pull(one, now) == 0
-        assert not two.exchange.wanted(one.exchange.vector(now), two.registry)
+        assert not two.exchange.wanted(one.exchange.places(), two.registry)
     assert two.counters["health_oversized"] == 1
     assert two.exchange.streams["n1"].age_ms(5_000) == 5_000, "what it shows grows old"
-    assert three.exchange.wanted(two.exchange.vector(0), three.registry), "a third finds out for itself"
+    assert three.exchange.wanted(two.exchange.places(), three.registry), "a third finds out for itself"
     assert three.pull(two) == 1, "from one that has the former content only"
     assert two.take(one.own.stream.delta(None, 6_000), 6_000) is Merge.OLD, "whoever sends it"
     one.own.report(cells(10), 7_000)
@@ -354,17 +391,18 @@ def test_a_beat_counts_only_with_its_nodes_signature(sites: tuple[Site, Site, Si
     two.pull(one)
     three.pull(two)
     one.own.beat(1_000)
-    true = one.exchange.vector(1_000)["n1"]
+    true = one.exchange.beat("n1", 1_000)
     for forged in (
-        Beat(msgspec.structs.replace(true.head, beat=2**53), 0, true.signature),
-        Beat(true.head, 0, b""),
-        Beat(true.head, 0, bytes(64)),
+        msgspec.structs.replace(true, beat=2**53),
+        msgspec.structs.replace(true, clock_tag=b"another!"),
+        msgspec.structs.replace(true, signature=b""),
+        msgspec.structs.replace(true, signature=bytes(64)),
     ):
         assert two.exchange.hear("n1", forged, two.registry, 1_000) is Merge.FORGED
     assert two.exchange.hear("n1", true, two.registry, 1_000) is Merge.BEAT
-    assert three.exchange.hear("n1", two.exchange.vector(1_500)["n1"], three.registry, 1_500) is Merge.BEAT
+    assert three.exchange.hear("n1", two.exchange.beat("n1", 1_500), three.registry, 1_500) is Merge.BEAT
     assert three.exchange.streams["n1"].age_ms(1_500) == 500
-    assert two.exchange.hear("n2", two.exchange.vector(0)["n2"], two.registry, 0) is Merge.OLD
+    assert two.exchange.hear("n2", two.exchange.beat("n2", 0), two.registry, 0) is Merge.OLD
     assert two.exchange.hear("n9", true, two.registry, 0) is Merge.OLD
 
 

@@ -35,7 +35,7 @@ class Bench:
         return made
 
     def offer(self, *edits: SignedEdit) -> int:
-        return self.intake.offer(s.raw for s in edits)
+        return self.intake.offer(s.raw for s in edits).bad
 
     def commit(self) -> tuple[SignedEdit, ...]:
         batch, _ = self.intake.next_batch()
@@ -85,7 +85,7 @@ def test_one_batch_is_in_flight_at_a_time(bench: Bench) -> None:
 
 
 def test_what_is_no_edit_is_counted(bench: Bench) -> None:
-    assert bench.intake.offer([b"", b"\xc1", bench.chain(1)[0].raw[:-1]]) == 3
+    assert bench.intake.offer([b"", b"\xc1", bench.chain(1)[0].raw[:-1]]).bad == 3
     assert not bench.intake.waiting
 
 
@@ -126,7 +126,7 @@ def test_every_edit_is_verified_once_and_not_before_there_is_room(bench: Bench) 
         asked.append(body)
         return bool(bench.scribe.verify(key, body, signature))
 
-    bench.replica._verify = verify
+    bench.replica.verify = verify
     chain = bench.chain(limit("hold_back_edits") + 10)
     bench.offer(*chain[: limit("hold_back_edits")])
     bench.offer(*chain[limit("hold_back_edits") :])
@@ -237,11 +237,11 @@ def test_own_edits_come_first_and_are_counted_until_they_land(bench: Bench) -> N
     (other,) = bench.chain(1)
     bench.offer(other)
     bench.intake.add_own(own)
-    assert bench.intake.own_pending(scribe.actor("n1")) == 1
+    assert bench.intake.own_pending(scribe.actor("n1")).total() == 1
     assert bench.intake.next_batch()[0] == (own, other)
-    assert bench.intake.own_pending(scribe.actor("n1")) == 1
+    assert bench.intake.own_pending(scribe.actor("n1")).total() == 1
     bench.intake.landed()
-    assert bench.intake.own_pending(scribe.actor("n1")) == 0
+    assert bench.intake.own_pending(scribe.actor("n1")).total() == 0
 
 
 def test_a_failed_commit_takes_the_own_edits_behind_it_along(bench: Bench) -> None:
@@ -254,5 +254,5 @@ def test_a_failed_commit_takes_the_own_edits_behind_it_along(bench: Bench) -> No
     (other,) = bench.chain(1)
     bench.offer(other)
     assert bench.intake.failed() == (second,)
-    assert bench.intake.own_pending(scribe.actor("n1")) == 0
+    assert bench.intake.own_pending(scribe.actor("n1")).total() == 0
     assert bench.commit() == (other,), "what does not build on it goes on"

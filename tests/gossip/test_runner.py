@@ -9,9 +9,26 @@ import pytest
 
 from gossip import codec
 from gossip.engine import Engine, Identity
-from gossip.events import Alarm, Publish
+from gossip.events import (
+    Alarm,
+    Committed,
+    Effect,
+    EpochSet,
+    Event,
+    LocalEdit,
+    LocalSnapshot,
+    Publish,
+    Rebase,
+    Rebased,
+    RebaseFailed,
+    SendRefused,
+    SetEpoch,
+    Tick,
+)
 from gossip.messages import Delta, Digest, Hello, Message, Ping
+from gossip.recording import Image, Options, Recording, load, take_image
 from gossip.runner import Runner, boottime_ms
+from gossip.stability import clock_hash
 from gossip.transport import Frames, MessageReceived, PeerUp
 from store.cells import Cell
 from store.clocks import Dot
@@ -62,6 +79,8 @@ class FakeLog:
         self.go.set()
         self.fault: Exception | None = None
         self.log: list[SignedEdit] = []
+        self.rebased: list[tuple[bytes, tuple[Dot, ...], Iterable[bytes] | None]] = []
+        self.epochs: list[int] = []
 
     async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
         await self.go.wait()
@@ -70,6 +89,17 @@ class FakeLog:
         self.log += batch
         return DURABLE_AT
 
+    async def rebase(self, base: bytes, gone: Iterable[Dot], log: Iterable[bytes] | None = None) -> None:
+        await self.go.wait()
+        if self.fault is not None:
+            raise self.fault
+        self.rebased.append((base, tuple(gone), log))
+
+    async def set_epoch(self, epoch: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.epochs.append(epoch)
+
 
 class Bench:
     """A runner for `n1`, which knows of a member `n2`."""
@@ -77,7 +107,7 @@ class Bench:
     def __init__(self, scribe: Any) -> None:
         self.scribe = scribe
         log = [scribe.founding("n1"), scribe.registration("n1", scribe.member("n2"), {scribe.actor("n1"): 1})]
-        identity = Identity("n1", scribe.actor("n1"), 1, bytes(16), lambda body: scribe.sign("n1", body), scribe.verify)
+        identity = Identity("n1", scribe.actor("n1"), 1, b"session1nonce...", lambda body: scribe.sign("n1", body), scribe.verify)
         self.engine = Engine(identity, Replica("c1", scribe.verify, log), {}, Random(1), boottime_ms())
         self.transport, self.log = FakeTransport(), FakeLog()
         self.published: list[Publish] = []
@@ -94,6 +124,13 @@ class Bench:
         """The peer is there, both ways."""
         self.runner.dispatch(PeerUp(self.peer.curve_key))
         self.hear(Hello("c1", "n2", self.peer.actor, 1, 1, bytes(16)))
+        clock = dict(self.engine.replica.fold.clock)
+        self.hear(self.digest(clock))
+
+    def digest(self, clock: dict[bytes, int]) -> Digest:
+        """What the peer has, and that it listens to this node."""
+        state = self.engine.replica.fold.state_hash
+        return Digest(clock_hash(clock), state, full=True, clock=clock, answer=True, hears=self.engine.identity.session)
 
     def hear(self, message: Message) -> None:
         self.runner.dispatch(MessageReceived(self.peer.curve_key, *codec.encode(message)))
@@ -142,13 +179,13 @@ async def test_an_edit_is_answered_when_it_is_durable_and_then_pushed(bench: Ben
     waiting = asyncio.ensure_future(bench.runner.submit(lun("a"), reason="because"))
     await asyncio.sleep(0)
     assert not waiting.done()
-    assert "Delta" not in bench.kinds()
+    assert not any(message.edits for _, message in bench.transport.sent if isinstance(message, Delta))
     bench.log.go.set()
     dot = await waiting
     assert dot == Dot(bench.scribe.actor("n1"), 3)
     assert [s.dot for s in bench.log.log] == [dot]
     assert bench.log.log[0].edit.reason == "because"
-    assert Delta(edits=(bench.log.log[0].raw,)) in [m for _, m in bench.transport.sent]
+    assert Delta(edits=(bench.log.log[0].raw,), push=True) in [m for _, m in bench.transport.sent]
     assert any("wwid/1" in p.keys for p in bench.published)
     assert [(t.what, t.name, t.monotonic_ns) for t in bench.runner.traces] == [("edit", str(dot), DURABLE_AT)]
 
@@ -160,7 +197,7 @@ async def test_a_disk_that_fails_is_the_submitters_error_and_an_alarm(bench: Ben
     assert caught.value.code == "storage-failed"
     assert [a.code for a in bench.alarms] == ["storage-failed"]
     bench.log.fault = None
-    assert (await bench.runner.submit(lun("a"))).counter == 3
+    assert (await bench.runner.submit(lun("a"))).counter == 1, "the number of the one that was lost"
 
 
 async def test_a_refusal_carries_the_engines_code(bench: Bench) -> None:
@@ -177,7 +214,7 @@ async def test_a_submitter_that_went_away_disturbs_nobody(bench: Bench) -> None:
     await asyncio.wait([gone])
     bench.log.go.set()
     await bench.until(lambda: bench.engine.replica.fold.value("wwid/1") == {"alias": "a"})
-    assert (await bench.runner.submit(lun("b"))).counter == 4
+    assert (await bench.runner.submit(lun("b"))).counter == 2
 
 
 async def test_stopping_waits_for_the_disk_and_answers_everybody(bench: Bench) -> None:
@@ -190,7 +227,7 @@ async def test_stopping_waits_for_the_disk_and_answers_everybody(bench: Bench) -
     assert not stopping.done()
     bench.log.go.set()
     await stopping
-    assert (await first).counter == 3, "it is durable, so its user is told"
+    assert (await first).counter == 1, "it is durable, so its user is told"
     with pytest.raises(UnavailableError) as caught:
         await second
     assert caught.value.code == "stopping"
@@ -200,6 +237,86 @@ async def test_stopping_waits_for_the_disk_and_answers_everybody(bench: Bench) -
     beat = bench.engine.exchange.own.stream.head
     bench.runner.observe([Cell("k", "i", "healthy")])
     assert bench.engine.exchange.own.stream.head == beat, "events are not taken any more"
+
+
+class Asking:
+    """Stands in for the engine's `handle`: asks for one thing at the first event and keeps what it is told."""
+
+    def __init__(self, bench: Bench, *wanted: Effect) -> None:
+        self._wanted = list(wanted)
+        self.told: list[Event] = []
+        bench.engine.handle = self.handle  # type: ignore[method-assign]
+
+    def handle(self, event: Event, _: int) -> list[Effect]:
+        self.told.append(event)
+        wanted, self._wanted = self._wanted, []
+        return wanted
+
+
+async def test_a_rebase_is_answered_when_it_is_durable(bench: Bench) -> None:
+    asking = Asking(bench, Rebase(b"base", (Dot(b"a" * 16, 1),), (b"raw",)))
+    bench.log.go.clear()
+    bench.runner.dispatch(Tick())
+    await asyncio.sleep(0.01)
+    assert asking.told == [Tick()]
+    bench.log.go.set()
+    await bench.until(lambda: asking.told == [Tick(), Rebased()])
+    assert bench.log.rebased == [(b"base", (Dot(b"a" * 16, 1),), (b"raw",))]
+
+
+async def test_a_rebase_that_the_disk_refuses_is_told(bench: Bench) -> None:
+    asking = Asking(bench, Rebase(b"base"))
+    bench.log.fault = UnavailableError("no space", code="disk-full")
+    bench.runner.dispatch(Tick())
+    await bench.until(lambda: asking.told == [Tick(), RebaseFailed("no space")])
+
+
+async def test_an_epoch_is_written_until_it_is_durable(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gossip.runner.EPOCH_AGAIN_SECONDS", 0.001)
+    asking = Asking(bench, SetEpoch(7))
+    bench.log.fault = UnavailableError("no space", code="disk-full")
+    bench.runner.dispatch(Tick())
+    await bench.until(lambda: bool(bench.alarms))
+    await asyncio.sleep(0.01)
+    assert asking.told == [Tick()] and [a.code for a in bench.alarms] == ["storage-failed"], "said once"
+    bench.log.fault = None
+    await bench.until(lambda: asking.told == [Tick(), EpochSet(7)])
+    assert bench.log.epochs == [7]
+
+
+async def test_an_epoch_that_cannot_be_written_keeps_nothing_from_stopping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gossip.runner.EPOCH_AGAIN_SECONDS", 0.001)
+    asking = Asking(bench, SetEpoch(7))
+    bench.log.fault = UnavailableError("no space", code="disk-full")
+    bench.runner.dispatch(Tick())
+    await bench.until(lambda: bool(bench.alarms))
+    await asyncio.wait_for(bench.runner.stop(), 5)
+    assert asking.told == [Tick()]
+
+
+async def test_who_has_withdrawn_hears_nobody_and_says_nothing(bench: Bench) -> None:
+    await bench.start()
+    bench.meet()
+    bench.runner.withdraw()
+    assert bench.transport.calls[-1] == ("remove", bench.peer.curve_key)
+    bench.transport.sent.clear()
+    heard = bench.engine.counters["messages_received"]
+    bench.hear(Ping(1))
+    bench.runner.dispatch(PeerUp(bench.peer.curve_key))
+    calls = len(bench.transport.calls)
+    await bench.runner.submit({"member/n9": member_value(bench.scribe.member("n9"))})
+    bench.runner.observe([Cell("multipath.map", "m1", "healthy")])
+    bench.runner.dispatch(Tick())
+    assert bench.transport.sent == [] and bench.engine.counters["messages_received"] == heard
+    assert len(bench.transport.calls) == calls, "no connection is made either"
+
+
+async def test_every_message_names_the_session(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    monkeypatch.setattr(bench.transport, "send", lambda _, frames: sent.append(codec.session_of(frames[0])) or True)
+    await bench.start()
+    bench.meet()
+    assert sent and set(sent) == {bench.engine.identity.boot_nonce[:8]}
 
 
 async def test_a_fault_of_the_program_in_a_commit_ends_the_loop(bench: Bench) -> None:
@@ -223,8 +340,8 @@ async def test_a_refused_send_is_told_to_the_engine_which_makes_up_for_it(bench:
     assert bench.engine.counters["sends_refused"] >= 1
     bench.transport.takes = True
     bench.transport.sent.clear()
-    await bench.until(lambda: "Digest" in bench.kinds())
-    (digest, *_) = [m for _, m in bench.transport.sent if isinstance(m, Digest)]
+    await bench.until(lambda: any(isinstance(m, Digest) and m.full for _, m in bench.transport.sent))
+    (digest, *_) = [m for _, m in bench.transport.sent if isinstance(m, Digest) and m.full]
     assert digest.clock[bench.scribe.actor("n1")] == 3
 
 
@@ -234,10 +351,11 @@ async def test_nothing_more_is_encoded_for_a_peer_that_takes_nothing(bench: Benc
     large = {"x": "y" * 60_000}
     bench.runner.observe([Cell("k", str(n), "healthy", detail=large) for n in range(100)])
     bench.transport.sent.clear()
-    ask = Digest(clock={}, state_hash=bytes(32), health={})
+    ask = bench.digest({})
+    bench.engine.peers[bench.peer.curve_key].answered_ms = 0  # long ago
     encoded: list[Message] = []
     original = codec.encode
-    monkeypatch.setattr(codec, "encode", lambda message: encoded.append(message) or original(message))
+    monkeypatch.setattr(codec, "encode", lambda message, session: encoded.append(message) or original(message, session))
     bench.transport.takes = False
     bench.runner.dispatch(MessageReceived(bench.peer.curve_key, *original(ask)))
     assert len(encoded) == 1
@@ -251,7 +369,7 @@ async def test_a_message_that_cannot_be_encoded_stops_nothing(bench: Bench, monk
     await bench.start()
     bench.meet()
 
-    def too_large(message: Message) -> Frames:
+    def too_large(message: Message, session: bytes) -> Frames:
         raise codec.BadMessage("too large", oversized=True)
 
     monkeypatch.setattr(codec, "encode", too_large)
@@ -295,3 +413,76 @@ def test_the_clock_is_in_whole_milliseconds_and_runs() -> None:
     first = boottime_ms()
     assert isinstance(first, int)
     assert 0 <= boottime_ms() - first < 60_000
+
+
+def recorded(bench: Bench) -> list[Event]:
+    """What the runner's recording holds; it begins with the first call."""
+    runner, engine = bench.runner, bench.engine
+    if runner.recording is None:
+        runner.recording = Recording(2**20, lambda now_ms: None)
+        runner.recording.begin(take_image(engine.identity, engine.replica, {}, Random(1), boottime_ms(), Options()))
+    ((_, inputs),) = load(runner.recording.dump())
+    times = [at_ms for at_ms, _ in inputs]
+    assert times == sorted(times)
+    return [event for _, event in inputs]
+
+
+async def test_whatever_the_engine_is_told_is_recorded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recorded(bench) == []
+    told: list[Event] = []
+    handle = bench.engine.handle
+
+    def watched(event: Event, now_ms: int) -> list[Effect]:
+        told.append(event)
+        assert len(recorded(bench)) == len(told), "it is noted before"
+        return handle(event, now_ms)
+
+    monkeypatch.setattr(bench.engine, "handle", watched)
+    await bench.start()
+    bench.meet()
+    await bench.runner.submit(lun("a"))
+    bench.transport.takes = False
+    bench.runner.observe([Cell("k", "i", "healthy")])
+    bench.log.fault = UnavailableError("no space", code="disk-full")
+    with pytest.raises(PathmeshError):
+        await bench.runner.submit(lun("b"))
+    kinds = [type(event) for event in recorded(bench)]
+    assert kinds == [type(event) for event in told]
+    assert {PeerUp, MessageReceived, LocalEdit, Committed, SendRefused, LocalSnapshot} <= set(kinds)
+
+
+async def test_what_breaks_the_engine_is_in_the_recording(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded(bench)
+
+    def broken(event: Event, now_ms: int) -> list[Effect]:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(bench.engine, "handle", broken)
+    with pytest.raises(RuntimeError):
+        bench.runner.dispatch(PeerUp("key"))
+    assert recorded(bench) == [PeerUp("key")]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_it_is_known_while_a_rebase_is_under_way(bench: Bench, fails: bool) -> None:
+    """An engine that starts from an image then would be told that a rebase ended of which it knows nothing."""
+    images: list[bool] = []
+
+    def renew(now_ms: int) -> tuple[Image, tuple[Event, ...]] | None:
+        images.append(bench.runner.rebasing)
+        return None
+
+    recorded(bench)
+    bench.runner.recording = Recording(0, renew)
+    old = take_image(bench.engine.identity, bench.engine.replica, {}, Random(1), boottime_ms() - 60_000, Options())
+    bench.runner.recording.begin(old)
+    asking = Asking(bench, Rebase(b"base"))
+    bench.log.go.clear()
+    bench.runner.dispatch(Tick())
+    bench.runner.dispatch(Tick())
+    if fails:
+        bench.log.fault = UnavailableError("no space", code="disk-full")
+    bench.log.go.set()
+    await bench.until(lambda: len(asking.told) == 3)
+    bench.runner.dispatch(Tick())
+    assert images == [False, True, True, False]
