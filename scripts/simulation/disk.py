@@ -1,0 +1,82 @@
+"""A machine's disk: the rows of its database, the guard file beside it, and what crashes and older copies do to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scripts.simulation.oracle import Known
+from store.clocks import Dot
+
+UNSYNCED = 4
+"""How many batches of health rows may be lost at a crash (edits and what belongs to them are always synced)."""
+
+
+@dataclass(slots=True)
+class Guard:
+    """What is known of the database outside of it: its epoch, and between which bounds the counter of own edits must lie."""
+
+    epoch: int = 0
+    least: int = 0
+    ceiling: int = 0
+    restored: bool = False
+
+    def copy(self) -> "Guard":
+        return Guard(self.epoch, self.least, self.ceiling, self.restored)
+
+    def fits(self, epoch: int, counter: int) -> bool:
+        """Whether a database with these numbers can be the newest that there was."""
+        return epoch >= self.epoch and self.least <= counter <= self.ceiling
+
+
+@dataclass(slots=True)
+class Disk:
+    """One database. `known` and `dots` are the oracle's and the checker's view of `rows` and `base`, kept beside them.
+
+    `pristine`: the rows are exactly the prepared registry, so a replica of it can be copied. `applied` is the clock that was stored with the
+    last apply that took something away from the host.
+    """
+
+    rows: list[bytes] = field(default_factory=list)
+    dots: dict[Dot, bytes] = field(default_factory=dict)
+    base: bytes | None = None
+    epoch: int = 0
+    known: Known = 0
+    applied: Mapping[bytes, int] = field(default_factory=dict)
+    health: list[dict[str, bytes]] = field(default_factory=list)
+    pristine: bool = False
+
+    def copy(self) -> "Disk":
+        return Disk(
+            list(self.rows), dict(self.dots), self.base, self.epoch, self.known, dict(self.applied), list(self.health), self.pristine
+        )
+
+    def append(self, raws: Mapping[Dot, bytes], known: Known) -> None:
+        """One transaction of edits."""
+        self.rows.extend(raws.values())
+        self.dots.update(raws)
+        self.known |= known
+        self.pristine = False
+
+    def rebase(self, base: bytes, gone: tuple[Dot, ...], log: Mapping[Dot, bytes] | None) -> None:
+        """One transaction: the base is written, and edits leave the log or are replaced by another log."""
+        self.base = base
+        if log is not None:
+            self.dots = dict(log)
+        else:
+            for dot in gone:
+                self.dots.pop(dot, None)
+        self.rows = list(self.dots.values())
+        self.pristine = False
+
+    def save_health(self, rows: dict[str, bytes]) -> None:
+        """An unsynced batch of health rows."""
+        self.health.append(rows)
+        del self.health[:-UNSYNCED]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of a machine's storage, made at some moment: the database, the guard file and the files on the host."""
+
+    disk: Disk
+    guard: Guard
+    host: Mapping[str, Mapping[str, str]]
