@@ -23,14 +23,19 @@ def encode_birth(birth: Birth) -> bytes:
     return msgspec.msgpack.encode(birth)
 
 
+def not_a_member(settings: Settings) -> UsageError:
+    """The error of a node that was never made."""
+    return UsageError(
+        f"{settings.node.state_dir}: this node belongs to no cluster yet",
+        code="not-a-member",
+        hint="start one with `pathmesh init`, or enter one with `pathmesh join TOKEN`",
+    )
+
+
 def decode_birth(data: bytes | None, settings: Settings) -> Birth:
     """Read the stored form; UsageError `not-a-member` if this node was never made."""
     if data is None:
-        raise UsageError(
-            f"{settings.node.state_dir}: this node belongs to no cluster yet",
-            code="not-a-member",
-            hint="start one with `pathmesh init`, or enter one with `pathmesh join TOKEN`",
-        )
+        raise not_a_member(settings)
     try:
         return msgspec.msgpack.decode(data, type=Birth)
     except msgspec.MsgspecError as fault:

@@ -9,6 +9,8 @@ from enum import Enum
 from pathlib import Path
 
 from agent.birth import Birth, encode_birth
+from agent.guard import FILE_NAME as GUARD_NAME
+from agent.guard import Guard, write_guard
 from agent.settings import Settings
 from gossip.codec import VERSION_MAX, VERSION_MIN
 from gossip.join import request_join
@@ -86,8 +88,10 @@ def _own_address() -> str:
 
 
 def _refuse_if_made(settings: Settings, stage: _Stage) -> None:
-    made = settings.node.state_dir / FILE_NAME if stage is not _Stage.NOTHING else settings.node.keys_dir / MESH_FILE
-    if stage is not _Stage.NOTHING or made.exists():
+    directory = settings.node.state_dir
+    traces = (directory / GUARD_NAME, settings.node.keys_dir / MESH_FILE)
+    made = directory / FILE_NAME if stage is not _Stage.NOTHING else next((path for path in traces if path.exists()), None)
+    if made is not None:
         raise UsageError(
             f"{made}: this node was set up before; nothing was changed",
             code="already-member",
@@ -99,7 +103,7 @@ def _undo(settings: Settings, fault: BaseException) -> None:
     """Leave the directories as they were."""
     _forget(settings.node.keys_dir, ("mesh.key", "join.key", "signing.key"))
     if getattr(fault, "code", "") != "already-running":  # else what is there is another process's, which was faster
-        _forget(settings.node.state_dir, [f"{FILE_NAME}{suffix}" for suffix in ("", "-wal", "-shm")] + ["lock"])
+        _forget(settings.node.state_dir, [f"{FILE_NAME}{suffix}" for suffix in ("", "-wal", "-shm")] + ["lock", GUARD_NAME])
 
 
 def _forget(directory: Path, names: "list[str] | tuple[str, ...]") -> None:
@@ -145,7 +149,9 @@ async def _found(settings: Settings, keys: NodeKeys, name: str, cluster: str) ->
     database = await Database.open(settings.node.state_dir)
     try:
         await database.commit_edits([signed])
-        await database.put_meta({"node": encode_birth(Birth(name, actor, cluster_id, cluster))})
+        birth = Birth(name, actor, cluster_id, cluster)
+        await database.put_meta({"node": encode_birth(birth)})
+        write_guard(settings.node.state_dir, Guard(birth, least=1, ceiling=1, members=(member,)))
     finally:
         await database.close()
 
@@ -187,6 +193,7 @@ async def _join(settings: Settings, token: Token, name: str) -> None:
                 raise
             birth = Birth(name, actor, reply.cluster, reply.cluster_name, _bootstrap(reply))
             await database.put_meta({"node": encode_birth(birth)})
+            write_guard(settings.node.state_dir, Guard(birth, members=birth.bootstrap))
         finally:
             await database.close()
     except BaseException as fault:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, TypeVar
 
+from apply.outcome import APPLIED_CLOCK
 from store.cells import MULTIPATH_MAP, Cell
 from store.matrix import Row, ShownCell
 
@@ -86,7 +87,7 @@ def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
             "acked": said(detail, "acked", {}) or None,
         }
     else:
-        document = {**cell.detail, **document}
+        document = {**{name: value for name, value in cell.detail.items() if name != APPLIED_CLOCK}, **document}
     document |= {"observed_at": iso(cell.observed_at), "seq": seq}
     if shown.state.value != cell.state:
         document["last"] = {"state": cell.state, "reasons": list(cell.reasons)}

@@ -6,6 +6,7 @@ A view is a picture of one moment. What costs time (text, digests, the model) is
 from collections.abc import Collection, Mapping
 from functools import cached_property
 
+from agent.maintenance import Maintenance, read_maintenance
 from apply.model import Model, Problem, build
 from apply.storages import ExpectedNodes, expected_nodes
 from store.document import OVERRIDES, Options, is_config_key
@@ -33,6 +34,11 @@ class ConfigView:
             elif is_config_key(key) or key == OVERRIDES:
                 self.document[key] = winner.value
                 self.order[key] = winner.rank
+
+    @cached_property
+    def maintenance(self) -> Mapping[str, Maintenance]:
+        """The nodes in maintenance, also those whose time has ended since."""
+        return read_maintenance((key, options) for key, (_, options) in self.acks.items())
 
     @property
     def overrides(self) -> str:

@@ -1,8 +1,8 @@
 """The agent's process: opens everything, runs it in one task group, closes it in order.
 
-Order of a start: settings and keys, the database (locked), the boot epoch (durable before anything is sent), the local socket and the peer
-sockets (so that an occupied one stops the start before the cluster hears of it), then the loops. SIGTERM and SIGINT end the loops, then the
-commit in flight, then the sockets, then the database.
+Order of a start: what is on the disk (see `agent.recovery`: the database is locked, the boot epoch durable before anything is sent), the
+local socket and the peer sockets (so that an occupied one stops the start before the cluster hears of it), then the loops. SIGTERM and
+SIGINT end the loops, then the commit in flight, then the guard file gets its exact numbers, then the sockets and the database are closed.
 """
 
 import asyncio
@@ -21,31 +21,39 @@ import uvloop
 from agent.alarms import Alarms
 from agent.api.app import make_app
 from agent.api.server import LocalServer, bind_socket, make_server
-from agent.birth import Birth, decode_birth
 from agent.bootstrap import advertised
+from agent.departure import META, Departure
+from agent.event_log import EventLog
+from agent.event_sources import EventSources
+from agent.guarded_log import GuardedLog
 from agent.health_keeper import HealthKeeper
+from agent.history import History
 from agent.host import Host
+from agent.levels import Levels
 from agent.logging import configure
 from agent.members import Members
 from agent.node import Node
 from agent.notify import notify
 from agent.picture import Picture
+from agent.recovery import open_state
 from agent.settings import Settings
+from agent.skew import ClockSkew
 from agent.writes import Writer
 from gossip.engine import Engine, Identity
 from gossip.events import Alarm, Publish
 from gossip.join import JoinServer
-from gossip.keys import NodeKeys, verify
+from gossip.keys import verify
+from gossip.recording import Options, Recording, image_of, take_image
 from gossip.runner import Runner, boottime_ms
 from gossip.sockets import check_file_limit
 from gossip.tokens import TokenBook
 from gossip.transport import TransportEvent
 from gossip.zeromq import ZeroMQTransport
-from store.database import FILE_NAME, Database, DatabaseRecords
-from store.edits import EditError, decode_edit
-from store.errors import PathmeshError, UnavailableError, UsageError
+from store.database import DatabaseRecords
+from store.errors import PathmeshError
 from store.health import HealthStream, decode_stream
-from store.replica import Replica
+from store.limits import limit
+from store.members import MEMBER_PREFIX
 
 UNANSWERED_QUESTIONS = 12
 """A poll asks a handful of questions, each twice: so many time-outs may pass before it is late."""
@@ -72,6 +80,8 @@ async def _main(settings: Settings) -> None:
                     group.create_task(node.runner.run(), name="gossip"),
                     group.create_task(node.host.run(), name="host"),
                     group.create_task(keeper.run(), name="health-keeper"),
+                    group.create_task(node.departure.run(), name="departure"),
+                    group.create_task(node.sources.run(), name="events"),
                 ]
                 serving = group.create_task(server.serve(sockets=[local_socket]), name="api")
                 gc.collect()
@@ -94,28 +104,31 @@ async def _main(settings: Settings) -> None:
 async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, socket.socket, HealthKeeper]]:
     """Everything open, in order; closed in the opposite order."""
     async with contextlib.AsyncExitStack() as stack:
-        if not (settings.node.state_dir / FILE_NAME).exists():
-            decode_birth(None, settings)  # raises: and no empty database is left behind that looks like a node's
-        database = await Database.open(settings.node.state_dir)
+        state = await open_state(settings)
+        birth, keys, database, guard = state.birth, state.keys, state.database, state.keeper
         stack.push_async_callback(database.close)
-        loaded = await database.load()
-        birth = decode_birth(loaded.meta.get("node"), settings)
-        keys = _keys(settings)
-        epoch = int.from_bytes(loaded.meta.get("epoch", b""), "big") + 1
-        await database.put_meta({"epoch": epoch.to_bytes(8, "big")})
-        replica = _replica(birth, loaded.log, settings)
-        check_file_limit(len(replica.registry.active))
+        events = EventLog(database)
+        await events.open()
+        stack.push_async_callback(events.close)
+        check_file_limit(len(guard.guard.members))
 
-        engine = Engine(
-            Identity(birth.name, birth.actor, epoch, secrets.token_bytes(16), keys.sign, verify, birth.bootstrap),
-            replica,
-            _streams(loaded.streams),
-            random.Random(secrets.randbits(64)),
-            boottime_ms(),
-            pull_ms=settings.gossip.pull_interval_ms,
-            snapshot_within_ms=2 * settings.multipath.poll_interval_ms + UNANSWERED_QUESTIONS * settings.multipath.query_timeout_ms,
+        chance, now_ms, streams = random.Random(secrets.randbits(64)), boottime_ms(), _streams(state.streams)
+        options = Options(
+            settings.gossip.pull_interval_ms,
+            2 * settings.multipath.poll_interval_ms + UNANSWERED_QUESTIONS * settings.multipath.query_timeout_ms,
         )
-        picture, alarms = Picture(engine), Alarms()
+        recording = Recording(limit("recording_bytes"), lambda at_ms: None if runner.rebasing else image_of(engine, chance, at_ms, options))
+        sign, nonce = recording.signing(keys.sign), secrets.token_bytes(16)
+        identity = Identity(birth.name, birth.actor, state.epoch, nonce, sign, verify, birth.bootstrap, state.restored)
+        recording.begin(take_image(identity, state.replica, streams, chance, now_ms, options))
+        engine = Engine(
+            identity, state.replica, streams, chance, now_ms, pull_ms=options.pull_ms, snapshot_within_ms=options.snapshot_within_ms
+        )
+        # Pushed first, so done last of what follows: once nothing is written any more.
+        stack.push_async_callback(lambda: guard.close(engine.replica.fold.clock.get(birth.actor, 0)))
+        picture, alarms, skew = Picture(engine), Alarms(), ClockSkew(engine)
+        for notice in state.notices:
+            alarms.raise_alarm(*notice)
         if settings.web.listen is not None:
             alarms.raise_alarm(
                 "web-not-served", "web.listen is set, but this version has no web page", "remove web.listen from the settings"
@@ -137,14 +150,23 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
             picture.news(change)
             host.news(change)
             keeper.news(change)
+            skew.news(change)
+            departure.news(change)
+            sources.news(change)
+            if change.settled:
+                guard.settled(engine.replica.fold.clock.get(birth.actor, 0))
+            if change.settled or any(key.startswith(MEMBER_PREFIX) for key in change.keys):
+                guard.follow(engine.replica.registry.active)
 
         def alarmed(alarm: Alarm) -> None:
             alarms.raise_alarm(alarm.code, alarm.message)
+            sources.alarmed(alarm)
 
-        runner = Runner(engine, transport, database, published=published, alarmed=alarmed)
+        runner = Runner(engine, transport, GuardedLog(database, guard), published=published, alarmed=alarmed, recording=recording)
         stack.push_async_callback(runner.stop)
         host.attach(runner)
         writer = Writer(engine, runner, picture)
+        departure = Departure(engine, runner, writer, host, database, done=META in state.meta)
         members = Members(engine, writer, picture, TokenBook(records), birth)
         join_server = JoinServer(settings.gossip.join_listen, keys, members.sponsor)
         stack.push_async_callback(join_server.close)
@@ -154,8 +176,17 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         def counters() -> dict[str, int]:
             return {**engine.counters, **{f"transport_{name}": value for name, value in dataclasses.asdict(transport.counters).items()}}
 
-        node = Node(settings, birth, runner, picture, writer, host, members, alarms, counters)
-        server = make_server(make_app(node))
+        levels = Levels(engine, writer, picture)
+        history, sources = History(engine, picture, writer, database), EventSources(engine, picture, events, members.standing)
+        node = Node(
+            settings, birth, runner, picture, writer, host, members, alarms, departure, levels, skew, counters, history, events, sources
+        )
+        server = make_server(make_app(node), events.end_streams)
+        sources.started()
+        await events.save()
+        stack.callback(sources.stopped)
+        for notice in state.notices:
+            sources.alarmed(Alarm(notice.code, notice.message))
         yield node, server, local_socket, keeper
 
 
@@ -166,28 +197,6 @@ def _first(faults: BaseExceptionGroup[PathmeshError]) -> PathmeshError:
         found = found.exceptions[0]
     assert isinstance(found, PathmeshError)
     return found
-
-
-def _keys(settings: Settings) -> NodeKeys:
-    """The keys of a node that has its database: without them it cannot be who it is."""
-    try:
-        return NodeKeys.load(settings.node.keys_dir)
-    except UsageError as fault:
-        if fault.code != "key-missing":
-            raise
-        hint = f"bring them back from a backup; else move {settings.node.state_dir} away and join again"
-        raise UsageError(fault.message, code=fault.code, hint=hint) from None
-
-
-def _replica(birth: Birth, log_: tuple[bytes, ...], settings: Settings) -> Replica:
-    try:
-        return Replica(birth.cluster_id, verify, (decode_edit(raw) for raw in log_))
-    except (EditError, ValueError) as fault:
-        raise UnavailableError(
-            f"{settings.node.state_dir}: the log of edits is damaged: {fault}",
-            code="database-corrupt",
-            hint="keep the directory; move it and the keys away and join this node again",
-        ) from None
 
 
 def _streams(rows: dict[str, bytes]) -> dict[str, HealthStream]:

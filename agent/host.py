@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 import structlog
 
+from agent.applied_clock import applied_clock, set_applied_clock
 from agent.cell_view import said, said_all
 from agent.config_view import ConfigView
 from agent.picture import Picture
+from agent.reach import Reach, Steady, look, reach_cell
 from agent.settings import Settings
 from agent.writes import Writer, problem_json
 from apply.backoff import Backoff
@@ -25,8 +27,9 @@ from apply.dropins import DropIns
 from apply.expected import Acceptance
 from apply.hostpaths import HostPaths
 from apply.inuse import HostInUse
+from apply.model import build
 from apply.multipathd import MultipathdClient, MultipathdError
-from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell, awaiting, carry_on
+from apply.outcome import APPLIED_CLOCK, ApplyError, ApplyOutcome, ApplyState, apply_cell, awaiting, carry_on, told_clock
 from apply.plan import Desired
 from apply.reconcile import Reconciler
 from apply.render import allow_list, render
@@ -34,20 +37,25 @@ from apply.sysfs import Sysfs
 from apply.udev import NoUdev, Udev
 from gossip.engine import Engine
 from gossip.events import Publish
-from gossip.runner import Runner
-from store.cells import MULTIPATH_MAP, Cell
-from store.clocks import Dot, Vector, dominates
+from gossip.runner import Runner, boottime_ms
+from store import level
+from store.cells import MULTIPATH_MAP, NODE_FACTS, Cell
+from store.clocks import Dot, dominates
 from store.document import OVERRIDES, WWID_PREFIX, is_config_key
 from store.errors import PathmeshError, UnavailableError, UsageError
 from store.matrix import Reporter
+from store.members import MemberState
 from store.records import Records
+from store.section_config import apply_digest, config_digest, text_digest
 
 CHECK_SECONDS = 60.0
 """How often a host that is in sync is read back, so that a change by hand is seen."""
 QUIET_SECONDS = 0.15
+HELD_SECONDS = 10.0
+"""How often a host that may not be changed now looks whether it may."""
 NOT_COLLECTED = "not-collected"
-_APPLIED = "applied"
-_CLOCK = "clock"
+_HOST = "host"
+_PURGE = "purge"
 _USABLE = frozenset({"active", "standby", "marginal"})
 
 log = structlog.get_logger("host")
@@ -87,6 +95,12 @@ class Host:
         self._apply_now = asyncio.Event()
         self._applied: asyncio.Future[None] | None = None
         self._force = False
+        self._purging = False
+        """Everything of ours is to go from this host, whatever the configuration says."""
+        self._steady = Steady()
+        self._applied_clock: Mapping[str, int] = {}
+        self._moved = True
+        """Whether the configuration moved since the clock that was last applied."""
 
     def attach(self, runner: Runner) -> None:
         """Give it the runner that its health goes to."""
@@ -96,6 +110,7 @@ class Host:
         """Wake apply when the configuration moved, and a poll when somebody accepted paths."""
         if change.settled or any(is_config_key(key) or key == OVERRIDES for key in change.keys):
             self._apply_now.set()
+            self._moved = True
         if any(key.startswith((f"ack/{self._name}/", "storage/", "member/")) for key in change.keys):
             self._poll_now.set()
 
@@ -117,7 +132,28 @@ class Host:
         self._apply_now.set()
         await asyncio.shield(self._applied)
         assert self._outcome is not None
-        return apply_cell(self._outcome, time.time()).detail
+        detail = apply_cell(self._outcome, time.time()).detail
+        return {name: value for name, value in detail.items() if name != APPLIED_CLOCK}
+
+    async def purge(self) -> dict[str, Any]:
+        """Take everything of ours from this host, for good; returns the outcome, as the apply cell will tell it.
+
+        What is in use stays until it is free. UnavailableError `purge-failed` if the host refuses: then it is as it was.
+        """
+        await self._records.change(_HOST, {_PURGE: b"1"})
+        self._purging = True
+        outcome = await self.apply_now()
+        if outcome["state"] == ApplyState.FAILED.value:
+            await self.keep()
+            first = outcome["errors"][0]
+            raise UnavailableError(f"not everything could be removed: {first['message']}", code="purge-failed", hint=first["hint"])
+        return outcome
+
+    async def keep(self) -> None:
+        """Take a purge back: the host gets what the configuration says."""
+        await self._records.change(_HOST, {}, (_PURGE,))
+        self._purging = False
+        self._apply_now.set()
 
     def render(self) -> dict[str, Any]:
         """What this node would write now, and the difference to what is there."""
@@ -184,7 +220,15 @@ class Host:
         except Exception as fault:  # the host's files and answers are not in our hands; the loop must go on whatever they hold
             log.error("health not collected", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
             self._cells = [_not_collected(cell) for cell in self._cells]
-        self._runner.observe(self._cells)
+        self._runner.observe([*map(_with_level, self._cells), self._reach_cell()])
+
+    def _reach_cell(self) -> Cell:
+        return reach_cell(self._steady.observe(look(self._engine, boottime_ms())), time.time())
+
+    @property
+    def reach(self) -> Reach:
+        """Whom this node does not hear or reach, as it is told to others."""
+        return self._steady.reach
 
     def _context(self) -> Context:
         config = self._picture.config
@@ -249,7 +293,11 @@ class Host:
 
     async def _recover(self) -> None:
         try:
-            self._outcome = await self._reconciler.recover()
+            self._purging = _PURGE in await self._records.load(_HOST)
+            self._outcome = await self._reconciler.recover(forgot=self._engine.identity.restored)
+            self._applied_clock = told_clock(await applied_clock(self._records))
+            if self._outcome is not None:
+                self._outcome = msgspec.structs.replace(self._outcome, applied_clock=self._applied_clock)
         except PathmeshError as fault:
             log.error("an interrupted apply could not be settled", code=fault.code, why=fault.message)
 
@@ -257,24 +305,59 @@ class Host:
         """One reconcile; returns the seconds until the next one is due by itself."""
         config = self._picture.config
         force, self._force = self._force, False
+        moved, self._moved = self._moved, False
         waiting = self._applied if force else None
         digest = config.apply_digest
         self._backoff = self._backoff.wanted(digest)
+        held = self._held()
         try:
-            outcome = await self._reconciler.converge(await self._desired(config), force=force)
-            if outcome.state is ApplyState.IN_SYNC:
-                await self._records.change(_APPLIED, {_CLOCK: msgspec.msgpack.encode(config.clock)})
+            outcome = (
+                self._unchanged(digest, held)
+                if held is not None
+                else await self._reconciler.converge(await self._desired(config), force=force)
+            )
+            if outcome.state is ApplyState.IN_SYNC and held is None and not self._purging:
+                await set_applied_clock(self._records, config.clock)
         except Exception as fault:  # as in `_poll`: the last good state of the host stays, and the next try comes
             log.error("apply failed", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
             outcome = self._failed(digest, fault)
+        if held is not None or self._purging or outcome.state not in (ApplyState.IN_SYNC, ApplyState.NOT_APPLICABLE):
+            self._moved |= moved
+        elif moved:  # else other edits alone moved the clock, which is no news of this host
+            self._applied_clock = told_clock(config.clock)
+        outcome = msgspec.structs.replace(outcome, applied_clock=self._applied_clock)
         self._tell(outcome)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
-        if outcome.state in (ApplyState.IN_SYNC, ApplyState.NOT_APPLICABLE):
+        if held is not None or outcome.state in (ApplyState.IN_SYNC, ApplyState.NOT_APPLICABLE):
             self._backoff = self._backoff.succeeded(digest)
-            return CHECK_SECONDS
+            return CHECK_SECONDS if held is None else HELD_SECONDS
         self._backoff = self._backoff.failed(digest)
         return self._backoff.seconds
+
+    def _held(self) -> ApplyError | None:
+        """Why this host keeps what it has, whatever the configuration seems to be; None if it does not."""
+        engine = self._engine
+        if self._purging:
+            return None
+        if engine.member is not None and engine.member.state is MemberState.LEFT:
+            return ApplyError("left", "this node has left the cluster: its host stays as it is", "pathmesh leave --purge takes it off")
+        if engine.config_behind:
+            message = "the configuration holds edits of a newer version, which this one cannot apply: the host stays as it is"
+            return ApplyError("config-behind", message, "upgrade pathmesh on this node")
+        if engine.frozen:
+            keys = ", ".join(sorted(engine.frozen)[:5])
+            message = f"this node and a peer differ beyond repair in {len(engine.frozen)} keys ({keys}): the host stays as it is"
+            return ApplyError("frozen", message, "keep both state directories and report it; see pathmesh doctor")
+        return None
+
+    def _unchanged(self, digest: str, why: ApplyError) -> ApplyOutcome:
+        """The outcome when nothing is applied."""
+        before = self._outcome or ApplyOutcome(ApplyState.PENDING, digest)
+        notes = carry_on([why], before.notes, time.time(), counted=False)
+        if before.state is ApplyState.IN_SYNC and before.desired != digest:
+            before = awaiting(before, digest, time.time())
+        return msgspec.structs.replace(before, desired=digest, notes=notes, changed=False)
 
     def _failed(self, digest: str, fault: Exception) -> ApplyOutcome:
         code, message, hint = (
@@ -294,6 +377,11 @@ class Host:
         self._poll_now.set()
 
     async def _desired(self, config: ConfigView) -> Desired:
+        if self._purging:
+            nothing = build({}, {})
+            digest = apply_digest(config_digest({}), text_digest(""))
+            rendered = render(nothing, digest=digest, tools_version=None)
+            return Desired(digest, rendered, frozenset(), may_remove=True, empty=True, needed=False)
         model = config.model
         version, fault = None, None
         if not model.empty:
@@ -316,15 +404,15 @@ class Host:
         """Whether this node knows enough to take something away from its host.
 
         It must be a member, must have met a peer since it started that knew nothing more (or be alone in the cluster), and must know all
-        that it knew when it last applied. Absence of knowledge never removes anything.
+        that it knew when it last applied. Absence of knowledge never removes anything: a database that was restored may know no other
+        member, where this node did.
         """
         engine = self._engine
-        alone = len(config.members) <= 1
+        remembered = engine.identity.bootstrap if engine.identity.restored else ()
+        alone = len(config.members) <= 1 and all(member.name == self._name for member in remembered)
         if engine.member is None or not (alone or engine.caught_up):
             return False
-        stored = (await self._records.load(_APPLIED)).get(_CLOCK)
-        known: Vector = msgspec.msgpack.decode(stored, type=dict[bytes, int]) if stored else {}
-        return dominates(config.clock, known)
+        return dominates(config.clock, await applied_clock(self._records))
 
 
 async def _woken(event: asyncio.Event, seconds: float) -> bool:
@@ -338,6 +426,11 @@ async def _woken(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _with_level(cell: Cell) -> Cell:
+    """The node's facts with the feature level that this version speaks."""
+    return cell if cell.kind != NODE_FACTS else msgspec.structs.replace(cell, detail={**cell.detail, "level": level.LEVEL})
 
 
 def _not_collected(cell: Cell) -> Cell:

@@ -8,6 +8,7 @@ import msgspec
 
 from agent.birth import Birth
 from agent.cell_view import iso
+from agent.maintenance import PREFIX, maintenance_value
 from agent.picture import Picture
 from agent.writes import Writer
 from gossip.codec import VERSION_MAX, VERSION_MIN
@@ -15,6 +16,7 @@ from gossip.engine import Engine
 from gossip.join_messages import JoinCode, JoinMember, JoinReply, JoinRequest
 from gossip.runner import boottime_ms
 from gossip.tokens import TokenBook
+from store.clocks import Dot
 from store.errors import PathmeshError, UsageError
 from store.limits import limit
 from store.members import MEMBER_PREFIX, Member, MemberState, Role, is_node_name, member_value
@@ -35,13 +37,14 @@ class Members:
 
     def describe(self) -> list[dict[str, Any]]:
         """All members, with what this node thinks of each."""
-        now = boottime_ms()
+        now, maintenance = boottime_ms(), self._picture.maintenance()
         return [
             {
                 "name": m.name,
                 "role": m.role.value,
                 "state": m.state.value,
                 "liveness": self.standing(m.name, now),
+                "maintenance": maintenance[m.name].json() if m.name in maintenance else None,
                 "connected": m.name == self._birth.name or self._engine.connected(m.name),
                 "actor": m.actor.hex(),
                 "public_key": m.curve_key,
@@ -107,7 +110,7 @@ class Members:
         registry = self._engine.replica.registry
         held = registry.by_name.get(request.name)
         if held is None or held.actor != request.actor:
-            if held is not None and held.state is not MemberState.RETIRED:
+            if held is not None and held.active:
                 raise UsageError(
                     f"a node named {request.name!r} is registered already",
                     code=JoinCode.NAME_TAKEN,
@@ -165,7 +168,23 @@ class Members:
         if not dry_run:
             await self._writer.record({MEMBER_PREFIX + name: member_value(retired)}, reason=reason or f"retired {name}")
 
+    async def set_maintenance(
+        self, name: str, on: bool, *, reason: str = "", expires_seconds: int | None = None, dry_run: bool = False
+    ) -> Dot | None:
+        """Begin (or change) a member's maintenance, or end it; None if nothing is to be written."""
+        member = self._engine.replica.registry.by_name.get(name)
+        if member is None or member.state is MemberState.RETIRED:
+            raise UsageError(f"no member named {name[:80]!r}", code="not-found", hint="see `pathmesh member ls`")
+        if not on and name not in self._picture.config.maintenance:
+            return None
+        now = time.time()
+        expires = None if expires_seconds is None else now + expires_seconds
+        if dry_run:
+            return None
+        value = maintenance_value(reason, now, expires) if on else None
+        return await self._writer.record({PREFIX + name: value}, reason=reason or f"maintenance of {name} {'begins' if on else 'ends'}")
+
     def _require_admin(self, what: str) -> None:
         me = self._engine.member
-        if me is None or me.role is not Role.ADMIN:
+        if me is None or not me.active or me.role is not Role.ADMIN:
             raise PathmeshError(f"only a node with the role admin may {what}", code="forbidden", hint="do it on an admin node")

@@ -11,6 +11,7 @@ import msgspec
 
 from agent.cell_view import row_json
 from agent.config_view import ConfigView
+from agent.maintenance import Maintenance
 from gossip.engine import Engine
 from gossip.events import Publish
 from gossip.runner import boottime_ms
@@ -34,7 +35,10 @@ class Picture:
         self._dirty: set[tuple[str, str]] = set()
         self._all_dirty = True
         self._ordered: list[tuple[str, str]] = []
-        self.version = 0
+        self._excluded: frozenset[str] = frozenset()
+        self._version = 0
+        self._moved: dict[tuple[str, str], Row | None] | None = None
+        """Rows that are not what they were when last asked, as they were then; None while nobody asks."""
 
     # -- news ---------------------------------------------------------------------------------------------------------
 
@@ -47,7 +51,21 @@ class Picture:
             self._all_dirty = True
         for node in change.health:
             self._note_cells(node)
-        self.version += 1
+        self._version += 1
+
+    @property
+    def version(self) -> int:
+        """Moves with everything that readers see."""
+        self._note_maintenance()
+        return self._version
+
+    def _note_maintenance(self) -> None:
+        """Maintenance ends by the clock, without any news."""
+        excluded = frozenset(self.maintenance())
+        if excluded != self._excluded:
+            self._excluded = excluded
+            self._all_dirty = True
+            self._version += 1
 
     def _note_cells(self, node: str) -> None:
         stream = self._engine.exchange.streams.get(node)
@@ -72,6 +90,11 @@ class Picture:
             members = [m.name for m in self._engine.replica.registry.active]
             self._config = ConfigView(self._engine.replica.fold, members, {})
         return self._config
+
+    def maintenance(self) -> Mapping[str, Maintenance]:
+        """The nodes that are in maintenance now: they are shown as ever, and count nowhere."""
+        now = time.time()
+        return {name: found for name, found in self.config.maintenance.items() if found.holds(now)}
 
     # -- the matrix ---------------------------------------------------------------------------------------------------
 
@@ -104,6 +127,18 @@ class Picture:
         """All rows' keys, kind by kind, in order."""
         self._refresh()
         return self._ordered
+
+    def watch(self) -> None:
+        """Begin to remember which rows move, for `moves`; what is there now is no move."""
+        self._refresh()
+        self._moved = {}
+
+    def moves(self) -> dict[tuple[str, str], tuple[Row | None, Row | None]]:
+        """The rows that moved since the last call (or since `watch`), each as it was then and as it is; None where there is none."""
+        self._refresh()
+        before, self._moved = self._moved or {}, {}
+        pairs = ((key, (old, self._rows[key[0]].get(key[1]))) for key, old in before.items())
+        return {key: pair for key, pair in pairs if pair[0] != pair[1]}
 
     def since(self, kind: str, name: str) -> float:
         """Wall time (seconds) since which this node has seen the row's present roll-up."""
@@ -139,6 +174,7 @@ class Picture:
         return entry.seq if entry is not None else 0
 
     def _refresh(self) -> None:
+        self._note_maintenance()
         if not self._all_dirty and not self._dirty:
             return
         reporters = self.reporters()
@@ -148,7 +184,7 @@ class Picture:
             ids = None if self._all_dirty else [name for k, name in self._dirty if k == kind]
             if ids is not None and not ids:
                 continue
-            sources = Sources({node: self._raw_cells(node, kind, ids) for node in reporters}, reporters, unsettled)
+            sources = Sources({node: self._raw_cells(node, kind, ids) for node in reporters}, reporters, unsettled, self._excluded)
             rows = {row.id: row for row in build_rows(kind, sources, expectations[kind], ids=ids)}
             moved |= self._store(kind, rows, ids)
         if moved:
@@ -162,17 +198,22 @@ class Picture:
         moved = not rows.keys() <= held.keys()
         for name in list(held) if ids is None else ids:
             if name in held and name not in rows:
-                del held[name]
+                self._note_move(kind, name, held.pop(name))
                 moved = True
                 self._encoded.pop((kind, name), None)
                 self._since.pop((kind, name), None)
         for name, row in rows.items():
             if held.get(name) != row:
+                self._note_move(kind, name, held.get(name))
                 held[name] = row
                 self._encoded.pop((kind, name), None)
             if self._since.get((kind, name), ("", 0.0))[0] != row.state:
                 self._since[(kind, name)] = (row.state, time.time())
         return moved
+
+    def _note_move(self, kind: str, name: str, before: Row | None) -> None:
+        if self._moved is not None:
+            self._moved.setdefault((kind, name), before)
 
     def _raw_cells(self, node: str, kind: str, ids: list[str] | None) -> dict[str, Cell]:
         if ids is None:

@@ -62,7 +62,7 @@ class NodeSettings:
         default=Path("/var/lib/pathmesh"),
         metadata=_about(
             AbsolutePath(),
-            "The directory of the database and of the copies that apply keeps (mode 0700).",
+            "The directory of the database, its guard file, and the copies that apply keeps (mode 0700).",
         ),
     )
 

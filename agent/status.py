@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from agent.cell_view import cell_json, iso, last_known, said, said_all
+from agent.doctor import problems
 from agent.node import Node
 from agent.writes import problem_json
 from apply.wwid import device_path
@@ -30,7 +31,7 @@ def status_document(node: Node) -> dict[str, Any]:
             "overrides_digest": config.overrides_digest,
             "edits": len(node.runner.engine.replica),
             "conflicts": len(config.conflicts),
-            "problems": [problem_json(p) for p in config.problems] + node.alarms.problems(),
+            "problems": [problem_json(p) for p in config.problems] + problems(node),
         },
         "counts": count_states(rows.values()),
         "luns": [lun_json(node, row) for row in rows.values()],
@@ -81,7 +82,7 @@ def node_json(node: Node, name: str) -> dict[str, Any]:
         "node": name,
         "state": node.members.standing(name, boottime_ms()),
         "role": member.role.value,
-        "maintenance": False,
+        "maintenance": name in picture.maintenance(),
         "age_seconds": _rounded(picture.age_seconds(name)),
         "observed_at": iso(heard) if heard else None,
         "tools_version": said(facts, "tools_version", "") or None,

@@ -183,7 +183,7 @@ class Writer:
             for key in changes:
                 if fold.in_conflict(key):
                     raise ConflictOpen(key)
-            changes = {key: value for key, value in changes.items() if before.get(key) != value}
+            changes = {key: value for key, value in changes.items() if fold.value(key) != value}
         after = {key: value for key, value in (dict(before) | dict(changes)).items() if value is not None and _is_document_key(key)}
         problems = check_edit(before, after)
         errors = [p for p in problems if p.severity is Severity.ERROR]

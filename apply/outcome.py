@@ -1,15 +1,19 @@
 """What the last reconcile of this host came to, and how it is told to other nodes."""
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from store.cells import MULTIPATH_APPLY, Cell
+from store.clocks import Vector
+from store.limits import limit
 
 APPLY_ID = "config"
+APPLIED_CLOCK = "applied_clock"
+"""The detail that says up to which edits this host has applied."""
 
 
 class ApplyState(enum.StrEnum):
@@ -37,7 +41,8 @@ class ApplyOutcome(msgspec.Struct, frozen=True):
 
     `desired` and `applied` are digests, `applied` that of the last verified state; `at` is when it was verified (unix seconds, 0 = never).
     `notes` are worth knowing and are no faults. `added` and `removed` are the allow-list lines that this reconcile changed. `since` is when
-    this state began (unix seconds), whatever was wanted meanwhile.
+    this state began (unix seconds), whatever was wanted meanwhile. `applied_clock` is the clock of the configuration that was last in effect,
+    by actor in hex.
     """
 
     state: ApplyState
@@ -50,6 +55,12 @@ class ApplyOutcome(msgspec.Struct, frozen=True):
     removed: tuple[str, ...] = ()
     changed: bool = False
     since: float = 0.0
+    applied_clock: Mapping[str, int] = {}
+
+
+def told_clock(clock: Vector) -> Mapping[str, int]:
+    """The clock as the cell carries it; empty if it has more actors than a cell should."""
+    return {actor.hex(): counter for actor, counter in sorted(clock.items())} if len(clock) <= limit("applied_clock") else {}
 
 
 def awaiting(outcome: ApplyOutcome, desired: str, now: float) -> ApplyOutcome:
@@ -88,6 +99,8 @@ def apply_cell(outcome: ApplyOutcome, wall: float) -> Cell:
         "errors": [_plain(error) for error in outcome.errors],
         "notes": [_plain(note) for note in outcome.notes],
     }
+    if outcome.applied_clock:
+        detail[APPLIED_CLOCK] = dict(outcome.applied_clock)
     reasons = tuple(dict.fromkeys(error.code for error in outcome.errors))
     return Cell(MULTIPATH_APPLY, APPLY_ID, _CELL_STATES[outcome.state], reasons, detail, {}, wall)
 

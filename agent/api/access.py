@@ -44,14 +44,16 @@ def client_of(connection: socket.socket) -> Client:
 
 
 class LocalProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also remembers who connected, and which closes a connection that leaves it waiting for a request.
+    """uvicorn's protocol, which also remembers who connected and lets a handler drop the connection (`abort` in the request's state).
+
+    It closes a connection that leaves it waiting for a request.
 
     uvicorn itself lets a client that never finishes its request hold one of the few connections for ever.
     """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "client": client_of(transport.get_extra_info("socket"))}
+        self.app_state = {**self.app_state, "client": client_of(transport.get_extra_info("socket")), "abort": transport.abort}
         self._limit_waiting()
 
     def data_received(self, data: bytes) -> None:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from agent import __version__
-from agent.api import cluster, config, conflicts, overrides
+from agent.api import cluster, config, conflicts, events, history, membership, overrides, recording
 from agent.api.access import require_writer
 from agent.api.errors import http_error, pathmesh_error, unforeseen
 from agent.api.requests import check_query
@@ -25,7 +25,7 @@ from store.errors import PathmeshError
 _log = structlog.get_logger("api")
 
 
-_QUERY_TYPES = {"dry_run": "boolean", "evict": "boolean", "limit": "integer", "after": "integer"}
+_QUERY_TYPES = {"dry_run": "boolean", "evict": "boolean", "limit": "integer", "after": "integer", "since": "integer"}
 
 
 async def get_openapi(_: Node, __: Request) -> Response:
@@ -34,9 +34,13 @@ async def get_openapi(_: Node, __: Request) -> Response:
 
 OPERATIONS: tuple[Operation, ...] = (
     *cluster.OPERATIONS,
+    *membership.OPERATIONS,
     *config.OPERATIONS,
     *overrides.OPERATIONS,
     *conflicts.OPERATIONS,
+    *history.OPERATIONS,
+    *events.OPERATIONS,
+    *recording.OPERATIONS,
     Operation("GET", "/v1/openapi.json", get_openapi, "This API as an OpenAPI document"),
 )
 

@@ -1,4 +1,4 @@
-"""Operations on what the cluster is and how it fares: status, matrix, members, nodes, apply, traces."""
+"""Operations on how the cluster fares: status, matrix, LUNs, nodes, apply, traces."""
 
 import base64
 import binascii
@@ -22,14 +22,6 @@ from store.document import STORAGE_PREFIX
 from store.errors import UnavailableError, UsageError
 from store.limits import limit
 from store.matrix import CellState, RollUp
-
-
-class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A join token to be made."""
-
-    role: str = "editor"
-    uses: int = 1
-    ttl_seconds: int = 3600
 
 
 class AcceptBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -163,34 +155,7 @@ async def post_accept(node: Node, request: Request) -> Response:
     return json_response({"accepted": said, "edit": str(dot) if dot else None, "dry_run": dot is None})
 
 
-# -- members and nodes ------------------------------------------------------------------------------------------------
-
-
-async def get_members(node: Node, _: Request) -> Response:
-    return json_response({"members": node.members.describe()})
-
-
-async def get_tokens(node: Node, _: Request) -> Response:
-    return json_response({"tokens": await node.members.list_tokens()})
-
-
-async def post_token(node: Node, request: Request) -> Response:
-    body = await body_as(request, TokenBody)
-    return json_response(await node.members.create_token(body.role, body.uses, body.ttl_seconds))
-
-
-async def delete_token(node: Node, request: Request) -> Response:
-    await node.members.revoke_token(request.path_params["id"])
-    return json_response({"revoked": request.path_params["id"]})
-
-
-async def delete_member(node: Node, request: Request) -> Response:
-    """Retiring and evicting are one act here: the edit takes effect on every connected node as soon as it arrives."""
-    name = request.path_params["name"]
-    flag(request, "evict")
-    dry_run = flag(request, "dry_run")
-    await node.members.retire(name, reason=request.query_params.get("reason", ""), dry_run=dry_run)
-    return json_response({"retired": name, "dry_run": dry_run})
+# -- nodes -----------------------------------------------------------------------------------------------------------
 
 
 async def get_nodes(node: Node, _: Request) -> Response:
@@ -310,6 +275,8 @@ async def get_readyz(node: Node, _: Request) -> Response:
     engine = node.runner.engine
     if engine.name_taken:
         raise UnavailableError("another node holds this node's name", code="name-taken", hint="retire one of the two")
+    if node.departure.left:
+        raise UnavailableError("this node has left the cluster", code="left", hint="stop its agent, or join anew")
     if engine.member is None:
         raise UnavailableError("joining: the cluster's configuration is not here yet", code="joining", hint="try again shortly")
     return json_response({"ready": True, "node": node.birth.name}, etag(node.picture.config.digest))
@@ -324,11 +291,6 @@ OPERATIONS = (
     Operation("GET", "/v1/luns/scan", get_scan, "LUNs that are seen and not allow-listed"),
     Operation("GET", "/v1/luns/{wwid}", get_lun, "One LUN, by WWID or alias"),
     Operation("POST", "/v1/luns/{wwid}/accept", post_accept, "Expect the paths that are there now", W, AcceptBody, query=("dry_run",)),
-    Operation("GET", "/v1/members", get_members, "The members"),
-    Operation("GET", "/v1/members/tokens", get_tokens, "The join tokens of this node"),
-    Operation("POST", "/v1/members/tokens", post_token, "Make a join token", W, TokenBody),
-    Operation("DELETE", "/v1/members/tokens/{id}", delete_token, "Revoke a join token", W),
-    Operation("DELETE", "/v1/members/{name}", delete_member, "Retire a member for good", W, query=("dry_run", "evict", "reason")),
     Operation("GET", "/v1/nodes", get_nodes, "The nodes and how they fare"),
     Operation("GET", "/v1/nodes/{name}", get_node, "One node"),
     Operation("GET", "/v1/nodes/{name}/maps", get_node_maps, "A node's maps, path groups and paths"),

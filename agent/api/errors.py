@@ -8,6 +8,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from agent.history import ChangedSince
 from agent.writes import ConflictOpen, Refused, StaleDigest, problem_json
 from store.errors import ConflictError, PathmeshError, UnavailableError, UsageError
 
@@ -16,13 +17,17 @@ log = structlog.get_logger("api")
 CODES: dict[str, tuple[HTTPStatus, str]] = {
     "malformed": (HTTPStatus.BAD_REQUEST, "the request itself is wrong: its JSON, a field, a header or a query parameter"),
     "forbidden": (HTTPStatus.FORBIDDEN, "the client may not write here, or this node's role does not allow it"),
+    "left": (HTTPStatus.FORBIDDEN, "this node has left the cluster: it is read-only"),
+    "cloned": (HTTPStatus.FORBIDDEN, "another process runs with this node's keys, and the cluster listens to that one"),
     "retired": (HTTPStatus.FORBIDDEN, "this node was retired from the cluster: it is read-only"),
     "token-unknown": (HTTPStatus.NOT_FOUND, "this node gave out no such join token"),
     "not-found": (HTTPStatus.NOT_FOUND, "there is no such section, LUN, member, node or address"),
     "method-not-allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "the address knows other methods; `Allow` lists them"),
     "conflict-open": (HTTPStatus.CONFLICT, "the section `key` has concurrent values that nobody has resolved"),
+    "changed-since": (HTTPStatus.CONFLICT, "the section `key` was changed again since the edit that is to be reverted, by `edit`"),
     "exists": (HTTPStatus.CONFLICT, "what is to be made is there already"),
     "name-taken": (HTTPStatus.CONFLICT, "another node holds this node's name"),
+    "history-gone": (HTTPStatus.GONE, "what was before the edit, or the edit itself, is no longer known on this node"),
     "stale-digest": (HTTPStatus.PRECONDITION_FAILED, "the document has changed since; `digest` is the present one"),
     "request-too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is longer than is taken"),
     "edit-too-large": (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the edit is longer than can travel"),
@@ -31,7 +36,10 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "digest-required": (HTTPStatus.PRECONDITION_REQUIRED, "a write without `If-Match`"),
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the program; the agent's log says more"),
     "busy": (HTTPStatus.SERVICE_UNAVAILABLE, "too many edits wait for the disk"),
+    "leave-unheard": (HTTPStatus.SERVICE_UNAVAILABLE, "this node has left, and no other member has heard of it yet"),
+    "purge-failed": (HTTPStatus.SERVICE_UNAVAILABLE, "the host refused to give up what apply wrote; the node has not left"),
     "joining": (HTTPStatus.SERVICE_UNAVAILABLE, "the node has not received the cluster's configuration yet"),
+    "too-many-streams": (HTTPStatus.SERVICE_UNAVAILABLE, "as many readers as are served follow the events already"),
     "stopping": (HTTPStatus.SERVICE_UNAVAILABLE, "the agent is stopping"),
     "log-full": (HTTPStatus.INSUFFICIENT_STORAGE, "the log of edits is full"),
     "storage-failed": (HTTPStatus.INSUFFICIENT_STORAGE, "the database could not be written; nothing was kept"),
@@ -71,6 +79,8 @@ async def pathmesh_error(_: Request, fault: Exception) -> Response:
         more["digest"] = fault.current
     elif isinstance(fault, ConflictOpen):
         more["key"] = fault.key
+    elif isinstance(fault, ChangedSince):
+        more["key"], more["edit"] = fault.key, fault.edit
     elif isinstance(fault, Refused):
         more["problems"] = [problem_json(p) for p in fault.problems]
     return problem(status_of(fault), fault.code, fault.message, fault.hint, **more)

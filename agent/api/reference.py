@@ -12,6 +12,7 @@ import msgspec
 from agent.api.app import OPERATIONS
 from agent.api.errors import CODES
 from agent.api.routes import Access
+from agent.event_log import KINDS
 
 _HEAD = """\
 # HTTP API
@@ -41,6 +42,23 @@ _BODIES = """
 |--|--|--|--|
 """
 
+_EVENTS = """
+## Events
+
+`GET /v1/events` gives the newest `limit` events, or with `since` those after that cursor, oldest first. `next` is the cursor to go on from.
+`gap` says that events between `since` and the first of these are no longer kept.
+
+With `Accept: text/event-stream` they come as they happen, as server-sent events: `id` is the cursor, `event` the kind, `data` the same JSON
+object. Without `since` or the header `Last-Event-ID` the stream begins now. A comment comes every 15 seconds. The event `gap`, which has no
+`id`, says with `since` and `next` that what was in between is no longer kept. A reader that takes nothing for too long is disconnected; it
+goes on with `Last-Event-ID`. At most so many readers follow at a time as docs/limits.md says.
+
+Every event has `cursor`, `at` (wall time of this node), `kind`, and `message`, one line for people.
+
+| kind | meaning, and what else it has |
+|--|--|
+"""
+
 _ERRORS = """
 ## Errors
 
@@ -56,7 +74,7 @@ An error is an `application/problem+json` document (RFC 9457) with `status`, `ti
 
 def api() -> str:
     """The text of `docs/api.md`."""
-    return _HEAD + "".join(_operations()) + _BODIES + "".join(_bodies()) + _ERRORS + "".join(_errors())
+    return "".join((_HEAD, *_operations(), _BODIES, *_bodies(), _EVENTS, *_events(), _ERRORS, *_errors()))
 
 
 def _operations() -> Iterator[str]:
@@ -91,6 +109,11 @@ def _type(schema: dict[str, Any]) -> str:
     if schema.get("type") == "object":
         return f"name → {_type(schema['additionalProperties'])}"
     return str(schema["type"])
+
+
+def _events() -> Iterator[str]:
+    for kind, meaning in KINDS.items():
+        yield f"| `{kind}` | {meaning} |\n"
 
 
 def _errors() -> Iterator[str]:

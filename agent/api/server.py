@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -68,8 +68,9 @@ def _remove_dead(path: Path) -> None:
 class LocalServer(uvicorn.Server):
     """uvicorn on the bound socket; signals are the daemon's business."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, finishing: Callable[[], None]) -> None:
         super().__init__(config)
+        self._finishing = finishing
         self._finished = asyncio.Event()
 
     @contextlib.contextmanager
@@ -82,12 +83,13 @@ class LocalServer(uvicorn.Server):
 
     def finish(self) -> None:
         """End serving: open requests get `timeout_graceful_shutdown` to end."""
+        self._finishing()
         self.should_exit = True
         self._finished.set()
 
 
-def make_server(app: Starlette) -> LocalServer:
-    """The server, not started: `serve(sockets=[…])` runs it, `finish` ends it."""
+def make_server(app: Starlette, finishing: Callable[[], None] = lambda: None) -> LocalServer:
+    """The server, not started: `serve(sockets=[…])` runs it, `finish` ends it; it calls `finishing` first, to end answers without end."""
     return LocalServer(
         uvicorn.Config(
             app,
@@ -102,5 +104,6 @@ def make_server(app: Starlette) -> LocalServer:
             limit_concurrency=limit("api_clients"),
             timeout_keep_alive=60,
             timeout_graceful_shutdown=2,
-        )
+        ),
+        finishing,
     )

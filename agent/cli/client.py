@@ -6,7 +6,8 @@ The standard library's client would do, but it brings the whole mail parser with
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from agent.cli.errors import AgentUnreachable, ApiError
@@ -73,9 +74,7 @@ class Client:
         `path` is percent-encoded already; query values of None are left out. A mapping is sent as JSON, a string as plain text. Raises
         ApiError for a status of 400 and above, AgentUnreachable when there is no complete HTTP response within the timeout.
         """
-        items = [f"{name}={quoted(value)}" for name, value in (query or {}).items() if value is not None]
-        target = f"{path}?{'&'.join(items)}" if items else path
-        head = [f"{method} {target} HTTP/1.1", "Host: localhost", f"Accept: {accept}", "User-Agent: pathmesh-cli", "Connection: close"]
+        head = _head(method, path, query, accept)
         if if_match is not None:
             head.append(f'If-Match: "{if_match}"')
         content = b""
@@ -93,7 +92,36 @@ class Client:
         """The JSON body of a GET."""
         return self.request("GET", path, query=query).json()
 
+    def stream(
+        self, path: str, *, query: Mapping[str, str | None] | None = None, accept: str, since: str | None, silence: float
+    ) -> Iterator[bytes]:
+        """The lines of an answer that goes on, without their ends; an empty one as soon as it begins. `since` is sent as `Last-Event-ID`.
+
+        Raises ApiError for a refusal, AgentUnreachable once the connection ends or nothing has come for `silence` seconds.
+        """
+        head = _head("GET", path, query, accept)
+        if since is not None:
+            head.append(f"Last-Event-ID: {since}")
+        with self._connected("\r\n".join(head).encode() + b"\r\n\r\n") as reader:
+            status, headers = reader.begin()
+            if status >= 400:
+                raise ApiError.from_response(status, headers.get("content-type", ""), reader.body(status, headers))
+            yield b""
+            rest = b""
+            for piece in reader.pieces(silence):
+                *lines, rest = (rest + piece).split(b"\n")
+                if len(rest) > MAX_BODY_BYTES:
+                    raise _garbage()
+                yield from lines
+        raise _garbage()
+
     def _exchange(self, message: bytes) -> Response:
+        with self._connected(message) as reader:
+            return reader.response()
+
+    @contextmanager
+    def _connected(self, message: bytes) -> "Iterator[_Reader]":
+        """A connection over which the message went."""
         deadline = time.monotonic() + self.timeout
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(self.timeout)
@@ -109,13 +137,20 @@ class Client:
                 raise self._late() from None
             except OSError:
                 pass  # the agent may refuse a large body and close before it has read it all: its answer is there to read
-            return _Reader(connection, deadline, self._late).response()
+            yield _Reader(connection, deadline, self._late)
 
     def _late(self) -> AgentUnreachable:
         return AgentUnreachable(
             f"no answer from the agent at {self.path} within {self.timeout:g} s",
             hint="a write may still have been done; look before you repeat it, or give it longer with --timeout",
         )
+
+
+def _head(method: str, path: str, query: Mapping[str, str | None] | None, accept: str) -> list[str]:
+    """The lines of a request's head that all requests have."""
+    items = [f"{name}={quoted(value)}" for name, value in (query or {}).items() if value is not None]
+    target = f"{path}?{'&'.join(items)}" if items else path
+    return [f"{method} {target} HTTP/1.1", "Host: localhost", f"Accept: {accept}", "User-Agent: pathmesh-cli", "Connection: close"]
 
 
 class _Reader:
@@ -126,18 +161,25 @@ class _Reader:
         self.buffer = b""
 
     def response(self) -> Response:
+        status, headers = self.begin()
+        return Response(status, headers, self.body(status, headers))
+
+    def begin(self) -> tuple[int, dict[str, str]]:
+        """The status and the headers."""
         status = 100
         headers: dict[str, str] = {}
         while status < 200:  # interim responses (1xx) have a head only
             status, headers = self._head()
+        return status, headers
+
+    def body(self, status: int, headers: Mapping[str, str]) -> bytes:
+        """The whole body."""
         if status in (204, 304):
-            return Response(status, headers, b"")
+            return b""
         if headers.get("transfer-encoding", "").lower() == "chunked":
-            return Response(status, headers, self._chunks())
+            return self._chunks()
         length = headers.get("content-length")
-        if length is None:
-            return Response(status, headers, self._rest())
-        return Response(status, headers, self._exactly(_whole(length, 10)))
+        return self._rest() if length is None else self._exactly(_whole(length, 10))
 
     def _head(self) -> tuple[int, dict[str, str]]:
         head = self._until(b"\r\n\r\n", MAX_HEAD_BYTES).decode("latin-1")
@@ -148,21 +190,29 @@ class _Reader:
         pairs = (line.partition(":") for line in lines)
         return _whole(rest[:3], 10), {name.strip().lower(): value.strip() for name, _, value in pairs}
 
-    def _chunks(self) -> bytes:
-        parts: list[bytes] = []
-        total = 0
+    def pieces(self, silence: float | None = None) -> Iterator[bytes]:
+        """A chunked body, chunk by chunk; `silence` (seconds) is how long each may take, if that is not bounded as a whole."""
         while True:
+            if silence is not None:
+                self.deadline = time.monotonic() + silence
             size = _whole(self._until(b"\r\n", MAX_HEAD_BYTES).split(b";")[0].decode("latin-1"), 16)
             if size == 0:
                 while self._until(b"\r\n", MAX_HEAD_BYTES):  # trailers, up to the empty line
                     pass
-                return b"".join(parts)
-            total += size
-            if total > MAX_BODY_BYTES:
-                raise _garbage()
-            parts.append(self._exactly(size))
+                return
+            yield self._exactly(size)
             if self._exactly(2) != b"\r\n":
                 raise _garbage()
+
+    def _chunks(self) -> bytes:
+        parts: list[bytes] = []
+        total = 0
+        for piece in self.pieces():
+            total += len(piece)
+            if total > MAX_BODY_BYTES:
+                raise _garbage()
+            parts.append(piece)
+        return b"".join(parts)
 
     def _until(self, mark: bytes, limit: int) -> bytes:
         while mark not in self.buffer:

@@ -10,6 +10,7 @@ import click
 from agent.cli.base import Group
 from agent.cli.client import TEXT, Client
 from agent.cli.errors import ApiError
+from agent.cli.history import history, revert, rollout
 from agent.cli.output import one_line
 from agent.cli.session import Session, problem_text
 from agent.cli.writes import Write, digest_for, naming, read_document, report, source_name, write_options
@@ -20,7 +21,12 @@ CONFIG = "/v1/config"
 
 @click.group(cls=Group)
 def config() -> None:
-    """Read and write the whole configuration as SectionConfig text."""
+    """Read and write the whole configuration as SectionConfig text; see who changed what, and undo it."""
+
+
+config.add_command(history)
+config.add_command(revert)
+config.add_command(rollout)
 
 
 @config.command("show")

@@ -39,7 +39,7 @@ def list_nodes(session: Session) -> None:
         rows.append(
             [
                 str(entry["node"]),
-                Painted(state, state),
+                Painted(f"{state} (maintenance)" if entry.get("maintenance") and session.output != "tsv" else state, state),
                 text_of(entry.get("role")),
                 Painted(apply, apply),
                 text_of(entry.get("daemon")),

@@ -9,6 +9,7 @@ SECTIONS = {
         "status": "agent.cli.status:status",
         "matrix": "agent.cli.matrix:matrix",
         "node": "agent.cli.nodes:node",
+        "events": "agent.cli.events:events",
         "dump": "agent.cli.nodes:dump",
     },
     "Configuration": {
@@ -25,15 +26,19 @@ SECTIONS = {
         "apply": "agent.cli.host:apply",
         "agent": "agent.cli.local:agent",
         "settings": "agent.cli.local:settings",
+        "doctor": "agent.cli.doctor:doctor",
     },
     "Cluster": {
         "init": "agent.cli.local:init",
         "join": "agent.cli.local:join",
         "token": "agent.cli.members:token",
         "member": "agent.cli.members:member",
+        "leave": "agent.cli.members:leave",
+        "cluster": "agent.cli.members:cluster",
     },
     "Tools": {
         "simulate-host": "agent.cli.simulate:simulate_host",
+        "record": "agent.cli.record:record",
     },
 }
 

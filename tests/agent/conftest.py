@@ -19,6 +19,7 @@ from agent.api.server import LocalServer
 from agent.birth import Birth, decode_birth
 from agent.bootstrap import init
 from agent.daemon import opened
+from agent.guard import Guard, write_guard
 from agent.members import Members
 from agent.node import Node
 from agent.picture import Picture
@@ -36,6 +37,7 @@ from gossip.transport import TransportEvent
 from scripts.cluster.client import Answer, Client
 from scripts.cluster.nodes import free_ports
 from store.cells import Cell
+from store.clocks import Dot
 from store.database import Database
 from store.document import Options
 from store.edits import Edit, SignedEdit, decode_edit, encode_body, frozen_changes, seal
@@ -94,6 +96,14 @@ class MemoryLog:
             raise UnavailableError(self.broken, code="disk-full")
         self.edits += batch
         return time.monotonic_ns()
+
+    async def rebase(self, base: bytes, gone: Iterable[Dot], log: Iterable[bytes] | None = None) -> None:
+        await self.gate.wait()
+        if self.broken:
+            raise UnavailableError(self.broken, code="disk-full")
+
+    async def set_epoch(self, epoch: int) -> None:
+        await self.gate.wait()
 
 
 @dataclass
@@ -184,8 +194,8 @@ def _memory_node(scribe: Any, network: Network, name: str, log: list[SignedEdit]
     members = Members(engine, writer, picture, TokenBook(MemoryRecords()), birth)
     members.join_endpoint, members.join_key = "tcp://127.0.0.1:7947", member.curve_key
     for effect in engine.start(boottime_ms()):
-        assert isinstance(effect, Connect)
-        transport.add_peer(effect.key, effect.endpoint)
+        if isinstance(effect, Connect):
+            transport.add_peer(effect.key, effect.endpoint)
     return MemoryNode(name, engine, runner, memory_log, picture, writer, members, alarms, published)
 
 
@@ -291,7 +301,8 @@ class LiveNode:
                 stack.push_async_callback(_cancelled, simulated)
                 await up.wait()
             self.node, self.server, local_socket, keeper = await stack.enter_async_context(opened(self.settings))
-            loops = [asyncio.create_task(self.node.runner.run()), asyncio.create_task(keeper.run())]
+            running = (self.node.runner.run(), keeper.run(), self.node.departure.run(), self.node.sources.run())
+            loops = [asyncio.create_task(each) for each in running]
             if self._host:
                 loops.append(asyncio.create_task(self.node.host.run()))
             for task in loops:
@@ -357,6 +368,8 @@ def plant(settings: Settings, *rounds: Mapping[str, Mapping[str, Options | None]
                 clock, lamport = dict(replica.fold.clock), replica.fold.lamport
                 commit([edit(name, changes, clock, lamport) for name, changes in each.items()])
             await database.commit_edits(batch)
+            made, epoch = replica.fold.clock[birth.actor], int.from_bytes(loaded.meta.get("epoch", b""), "big")
+            write_guard(settings.node.state_dir, Guard(birth, epoch, made, made, tuple(replica.registry.active)))
         finally:
             await database.close()
 

@@ -110,7 +110,7 @@ async def test_a_damaged_log_of_edits(tmp_path: Path, made: Made) -> None:
         file.execute("UPDATE edits SET raw = x'00'")
         file.commit()
     fault = await refused(settings)
-    assert fault.code == "database-corrupt" and "log of edits" in fault.message and "join" in fault.hint
+    assert fault.code == "database-corrupt" and "log of edits" in fault.message and "backup" in fault.hint
 
 
 async def test_a_damaged_row_of_health_is_dropped(tmp_path: Path, made: Made) -> None:

@@ -144,3 +144,26 @@ async def test_facts_are_no_rows(memory_cluster: Any) -> None:
     node.runner.observe([Cell(NODE_FACTS, "node", "healthy", (), {"daemon": "running"})])
     assert node.picture.node_facts("n1") == {"daemon": "running"}
     assert all(kind != NODE_FACTS for kind, _ in node.picture.row_keys())
+
+
+async def test_moves_are_told_once_each_as_it_was_and_as_it_is(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    node.runner.observe([cell(), cell(wwid=B)])
+    picture = node.picture
+    assert picture.moves() == {}, "nobody asked before"
+    picture.watch()
+    assert picture.moves() == {}
+    node.runner.observe([cell("degraded")])
+    picture.rows(MULTIPATH_MAP)  # somebody else looks in between
+    node.runner.observe([cell("failed")])
+    moved = picture.moves()
+    before, after = moved[MULTIPATH_MAP, A]
+    assert before is not None and after is not None
+    assert (before.nodes["n1"].state, after.nodes["n1"].state) == (CellState.HEALTHY, CellState.FAILED)
+    gone = moved[MULTIPATH_MAP, B]
+    assert gone[0] is not None and gone[1] is None and len(moved) == 2
+    assert picture.moves() == {}
+    node.runner.observe([cell("degraded")])
+    picture.rows(MULTIPATH_MAP)
+    node.runner.observe([cell("failed")])
+    assert picture.moves() == {}, "it is again what it was"

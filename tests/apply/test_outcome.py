@@ -1,8 +1,9 @@
 """Outcomes, their cell, and the wait after a failure."""
 
 from apply.backoff import Backoff
-from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell, awaiting, carry_on
+from apply.outcome import APPLIED_CLOCK, ApplyError, ApplyOutcome, ApplyState, apply_cell, awaiting, carry_on, told_clock
 from store.cells import content_hash
+from store.limits import limit
 
 
 def test_the_cell_of_an_outcome() -> None:
@@ -43,6 +44,18 @@ def test_the_cell_state_of_each_apply_state() -> None:
         ApplyState.TEARDOWN: "pending",
         ApplyState.NOT_APPLICABLE: "healthy",
     }
+
+
+def test_the_cell_tells_up_to_which_edits_it_applied_unless_those_are_of_too_many_authors() -> None:
+    clock = {bytes([n]) * 16: n for n in (2, 1)}
+    told = told_clock(clock)
+    assert told == {"01" * 16: 1, "02" * 16: 2}
+    outcome = ApplyOutcome(ApplyState.IN_SYNC, "d", "d", applied_clock=told)
+    assert apply_cell(outcome, 0.0).detail[APPLIED_CLOCK] == told
+    assert awaiting(outcome, "d2", 1.0).applied_clock == told, "it stays told while something newer waits"
+    assert APPLIED_CLOCK not in apply_cell(ApplyOutcome(ApplyState.IN_SYNC, "d", "d"), 0.0).detail
+    most = {n.to_bytes(16): 1 for n in range(limit("applied_clock"))}
+    assert len(told_clock(most)) == len(most) and told_clock({**most, b"x" * 16: 1}) == {}
 
 
 def test_the_same_fault_keeps_its_time_and_is_counted() -> None:

@@ -432,6 +432,31 @@ async def test_lost_records_make_everything_foreign(host: Host) -> None:
         assert host.active == sorted([A, B, E, HAND])
 
 
+async def test_the_kept_copies_say_which_files_are_ours_when_the_records_are_lost(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        host.records = MemoryRecords()
+        assert (await host.converge(SECOND)).state is ApplyState.FAILED, "without a word everything is foreign"
+        host.records = MemoryRecords()
+        await host.agent().recover(forgot=True)
+        outcome = await host.converge(SECOND)
+        assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.IN_SYNC, [])
+        assert host.files() == {name: file.content for name, file in SECOND.rendered.files.items()}
+        assert (await host.remembered()).owned.keys() == {D}, "lines of the allow-list are ours only by their records"
+
+
+async def test_a_file_that_is_not_the_kept_copy_stays_foreign_when_the_records_are_lost(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        path = host.paths.conf_dir / MAIN
+        path.write_bytes(path.read_bytes() + b"# by hand\n")
+        host.records = MemoryRecords()
+        await host.agent().recover(forgot=True)
+        outcome = await host.converge(SECOND)
+        assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.FAILED, ["foreign-or-edited-file"])
+        assert path.read_bytes().endswith(b"# by hand\n")
+
+
 async def test_what_cannot_be_written_is_named_and_nothing_is_half_done(host: Host) -> None:
     host.paths.conf_dir.write_text("not a directory")
     async with host.running():

@@ -1,4 +1,4 @@
-"""What the API says of the cluster: status, matrix, LUNs, members, tokens, nodes, storages, apply, traces."""
+"""What the API says of the cluster: status, matrix, LUNs, nodes, storages, apply, traces."""
 
 import re
 import time
@@ -400,45 +400,6 @@ def test_an_unknown_cell_cannot_be_accepted(api: Any, map_cell: Any) -> None:
         assert answer.status == 422 and answer.json["code"] == "cell-unknown", answer
 
 
-# -- members and tokens -----------------------------------------------------------------------------------------------
-
-
-def test_members_are_listed(lone: Any) -> None:
-    [member] = lone.get("/v1/members")["members"]
-    assert member.keys() == {"name", "role", "state", "liveness", "actor", "public_key", "endpoints", "age_seconds", "connected"}
-    assert (member["name"], member["role"], member["state"], member["liveness"]) == ("n1", "admin", "joined", "online")
-    assert member["endpoints"] == [lone.settings.gossip.listen]
-
-
-def test_a_token_is_shown_once_and_can_be_revoked(lone: Any) -> None:
-    answer = lone.ask("POST", "/v1/members/tokens", {"role": "observer", "uses": 2, "ttl_seconds": 60})
-    assert answer.status == 200 and answer.json["token"].startswith("pmj1.") and TIME.fullmatch(answer.json["expires"])
-    listed = {t["id"]: t for t in lone.get("/v1/members/tokens")["tokens"]}
-    fits(listed[answer.json["id"]], {"id": str, "role": "observer", "uses_left": 2, "expires": TIME, "state": "live"})
-    assert answer.json["token"] not in str(listed)
-    assert lone.ask("DELETE", f"/v1/members/tokens/{answer.json['id']}").json == {"revoked": answer.json["id"]}
-    assert {t["id"]: t["state"] for t in lone.get("/v1/members/tokens")["tokens"]}[answer.json["id"]] == "revoked"
-
-
-@pytest.mark.parametrize("body", [{"role": "king"}, {"uses": 0}, {"uses": 10**9}, {"ttl_seconds": 0}, {"ttl_seconds": 10**9}])
-def test_a_token_that_cannot_be_is_refused(lone: Any, body: Any) -> None:
-    before = lone.get("/v1/members/tokens")
-    assert lone.ask("POST", "/v1/members/tokens", body).status == 422
-    assert lone.get("/v1/members/tokens") == before
-
-
-def test_an_unknown_token_cannot_be_revoked(lone: Any) -> None:
-    answer = lone.ask("DELETE", "/v1/members/tokens/0123456789")
-    assert answer.status == 404 and answer.json["code"] == "token-unknown", answer
-
-
-def test_who_is_no_member_or_oneself_cannot_be_retired(lone: Any) -> None:
-    assert lone.ask("DELETE", "/v1/members/n9").json["code"] == "not-found"
-    assert lone.ask("DELETE", "/v1/members/tokens").json["code"] == "not-found"
-    assert lone.ask("DELETE", "/v1/members/n1").json["code"] == "not-self"
-    assert [m["state"] for m in lone.get("/v1/members")["members"]] == ["joined"]
-
-
 # -- nodes ------------------------------------------------------------------------------------------------------------
 
 
@@ -530,13 +491,13 @@ def test_health_and_readiness(lone: Any) -> None:
 
 
 def test_a_node_that_knows_no_membership_of_its_own_is_not_ready(lone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = type(lone.node.runner.engine)
-    monkeypatch.setattr(engine, "member", property(lambda _: None))
+    engine = lone.node.runner.engine
+    monkeypatch.delitem(engine.replica.registry.by_name, "n1")
     answer = lone.ask("GET", "/readyz")
     assert answer.status == 503 and answer.json["code"] == "joining" and answer.json["hint"]
     answer = lone.write("PATCH", "/v1/config/defaults", {"set": {"polling-interval": 5}})
     assert answer.status == 503 and answer.json["code"] == "joining"
-    monkeypatch.setattr(engine, "name_taken", property(lambda _: True))
+    monkeypatch.setattr(type(engine), "name_taken", property(lambda _: True))
     assert lone.ask("GET", "/readyz").json["code"] == "name-taken"
 
 

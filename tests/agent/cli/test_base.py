@@ -37,12 +37,14 @@ def all_commands() -> list[tuple[str, click.Command]]:
 
 def test_every_command_of_this_version_is_there() -> None:
     assert sorted(path.removeprefix("pathmesh ") for path, command in all_commands() if not isinstance(command, Group)) == sorted(
-        """init/join/agent/status/matrix/dump/conflicts/resolve/render/apply/simulate-host/settings check
+        """init/join/agent/status/matrix/dump/conflicts/resolve/render/apply/simulate-host/record/settings check
         token create/token ls/token revoke/member ls/member evict/member retire/node ls/node maps
+        member maintenance/member reach/leave/cluster level/doctor
         lun ls/lun show/lun add/lun set/lun unset/lun rm/lun scan/lun accept
         defaults show/defaults set/defaults unset/overrides show/overrides set/overrides check/overrides clear
         storage ls/storage add/storage set/storage rm/storage status
-        config show/config edit/config apply/config diff/config export/config import""".replace("\n", "/")
+        config show/config edit/config apply/config diff/config export/config import
+        config history/config revert/config rollout/events""".replace("\n", "/")
         .replace("        ", "")
         .split("/")
     )

@@ -296,7 +296,7 @@ def test_lun_scan(run: Run) -> None:
 @pytest.mark.parametrize(
     ("command", "line"),
     [
-        ("node ls", "n2    online  editor  failed   not-installed  -      0.4 s"),
+        ("node ls", "n2    online (maintenance)  editor  failed   not-installed  -      0.4 s"),
         ("node maps", "    sdb  active  ready  active  fc:a>b"),
         ("member ls", "n1      admin  joined  online    9f3a21c0  0.2 s  tcp://10.0.0.1:7946"),
         ("storage status", f"san-lvm  lvm   degraded  n1     san:{LUN_A}  1 degraded, 1 healthy"),

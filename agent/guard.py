@@ -1,0 +1,197 @@
+"""The guard file: what a node remembers of itself beside its database, so that an older or lost database is noticed.
+
+Theory of operation. A dot must never be used for two edits, and a database can go back in time: restored from a backup, rolled back with
+a disk, deleted, damaged. So what must never go back is written to a second file first: who this node is, its boot epoch, and bounds on the
+counter of its own edits. `ceiling` is moved on in blocks, durably, before the commit that needs it; `least` is what was durable then. At
+a clean stop both are exact. At the next start the database's own numbers must lie within; if not, it is not the newest one.
+
+What both together cannot show (a whole state directory that was restored) the peers show.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from agent.birth import Birth
+from store.errors import PathmeshError, UnavailableError
+from store.members import Member
+
+FILE_NAME = "guard"
+BLOCK = 64
+"""How many own edits one write of the file makes room for: lower finds older copies sooner, higher costs fewer syncs."""
+_KIND = "pathmesh-guard-1"
+_MAX_BYTES = 8 * 1024 * 1024
+
+log = structlog.get_logger("guard")
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """What the file holds.
+
+    `epoch` is that of the last start. `least` and `ceiling` bound the counter of the edits under the identity's actor: that many were
+    durable, and none beyond was ever made. `members` are the active members, this node among them. `restored`: the database was found to
+    be older than this node was, and it has not caught up with its peers since.
+    """
+
+    birth: Birth
+    epoch: int = 0
+    least: int = 0
+    ceiling: int = 0
+    members: tuple[Member, ...] = ()
+    restored: bool = False
+
+    @property
+    def others(self) -> tuple[Member, ...]:
+        """The active members but this node."""
+        return tuple(member for member in self.members if member.name != self.birth.name)
+
+    def fits(self, epoch: int, counter: int) -> bool:
+        """Whether a database with this boot epoch and this own counter can be the newest that this node had."""
+        return epoch >= self.epoch and self.least <= counter <= self.ceiling
+
+
+class GuardDamaged(Exception):
+    """The file is there and is no guard file of this version; the text says why."""
+
+
+def encode_guard(guard: Guard) -> bytes:
+    """The bytes of the file: a name with its version, the content, and its SHA-256."""
+    body = msgspec.msgpack.encode(guard)
+    return msgspec.msgpack.encode((_KIND, body, hashlib.sha256(body).digest()))
+
+
+def decode_guard(data: bytes) -> Guard:
+    """Read `encode_guard`'s bytes; GuardDamaged for anything else."""
+    try:
+        kind, body, checksum = msgspec.msgpack.decode(data, type=tuple[str, bytes, bytes])
+        if kind != _KIND:
+            raise GuardDamaged(f"a file of another kind or version: {kind[:40]!r}")
+        if hashlib.sha256(body).digest() != checksum:
+            raise GuardDamaged("its checksum is wrong")
+        return msgspec.msgpack.decode(body, type=Guard)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
+        raise GuardDamaged(str(fault)) from None
+
+
+def read_guard(state_dir: Path) -> Guard | None:
+    """The guard in this directory; None if there is none. GuardDamaged if it cannot be used, UnavailableError if it cannot be read."""
+    path = state_dir / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        raise UnavailableError(f"{path}: cannot be read: {fault.strerror}", code="guard-unreadable", hint="check its owner") from None
+    return decode_guard(data)
+
+
+def write_guard(state_dir: Path, guard: Guard) -> None:
+    """Put the guard in place whole (mode 0600); on the disk when it returns. UnavailableError if not, and then the former one stands."""
+    path = state_dir / FILE_NAME
+    temporary = path.with_name(f".{FILE_NAME}.tmp")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+            file.write(encode_guard(guard))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        directory = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as fault:
+        raise UnavailableError(
+            f"{path}: cannot be written: {fault.strerror}",
+            code="guard-not-written",
+            hint="check the disk's space and the directory's owner",
+        ) from None
+
+
+class Keeper:
+    """Keeps the file of a running node ahead of its database. Its methods may raise UnavailableError; then nothing was written."""
+
+    def __init__(self, state_dir: Path, guard: Guard) -> None:
+        self.guard = guard
+        self._followed = guard.members
+        self._settled: int | None = None
+        self._state_dir = state_dir
+        self._lock = asyncio.Lock()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="guard")
+        self._writing: asyncio.Task[None] | None = None
+
+    async def reserve(self, last: int, durable: int = 0) -> None:
+        """Before own edits up to the counter `last` are committed: make room for them. That `durable` ones are, is known."""
+        if last > self.guard.ceiling:
+            async with self._lock:
+                if last > self.guard.ceiling:
+                    await self._write(least=max(durable, self.guard.least), ceiling=last + BLOCK - 1)
+
+    async def set_epoch(self, epoch: int) -> None:
+        """After the epoch is durable in the database."""
+        await self._change(epoch=epoch)
+
+    def settled(self, counter: int) -> None:
+        """This node has caught up, and has so many own edits: whatever its database lacked, it has now. Written soon, in the background."""
+        if self.guard.restored:
+            self._settled = counter
+            self._write_soon()
+
+    def follow(self, members: Iterable[Member]) -> None:
+        """Take over the active members, soon and in the background: they are a help for a recovery, not a promise.
+
+        An older database may know fewer than the guard does; until it has caught up the guard's word stands.
+        """
+        found = tuple(members)
+        if found and (not self.guard.restored or self._settled is not None):
+            self._followed = found
+            self._write_soon()
+
+    async def close(self, counter: int) -> None:
+        """A clean stop: the counter is exact from now on."""
+        if self._writing is not None:
+            await self._writing
+        try:
+            if (self.guard.least, self.guard.ceiling) != (counter, counter):
+                await self._change(least=counter, ceiling=counter)
+        except PathmeshError as fault:
+            log.warning("guard not written", why=fault.message)
+        finally:
+            self._executor.shutdown()
+
+    def _write_soon(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        try:
+            while self._followed != self.guard.members or self._settled is not None:
+                async with self._lock:
+                    changes: dict[str, object] = {"members": self._followed}
+                    if self._settled is not None:
+                        least, self._settled = self._settled, None
+                        changes |= {"restored": False, "least": least, "ceiling": max(least, self.guard.ceiling)}
+                    await self._write(**changes)
+        except PathmeshError as fault:
+            log.warning("guard not written", why=fault.message)
+        finally:
+            self._writing = None
+
+    async def _change(self, **changes: object) -> None:
+        async with self._lock:
+            await self._write(**changes)
+
+    async def _write(self, **changes: object) -> None:
+        guard = msgspec.structs.replace(self.guard, **changes)
+        await asyncio.get_running_loop().run_in_executor(self._executor, write_guard, self._state_dir, guard)
+        self.guard = guard
