@@ -1,6 +1,7 @@
 """An agent that is killed again and again while it is written to: what was acknowledged is there, and no edit is made twice."""
 
 import contextlib
+import http.client
 import json
 import random
 import signal
@@ -40,7 +41,7 @@ class Writers:
 
     def _write(self, path: Path, wwid: str) -> None:
         client = Client(path)
-        with contextlib.closing(client), contextlib.suppress(OSError, ConnectionError):
+        with contextlib.closing(client), contextlib.suppress(OSError, http.client.HTTPException):
             number = int(client.ask("GET", f"/v1/config/wwids/{wwid}").json["options"].get("comment", "0"))
             self.acknowledged[wwid] = number
             while True:

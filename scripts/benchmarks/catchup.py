@@ -1,0 +1,66 @@
+"""A node that comes late: an empty agent that gets 1,000 keys, and a document of 4 MiB that arrives byte by byte as it was."""
+
+import time
+
+from scripts.benchmarks.rig import hostless, say
+from scripts.benchmarks.table import Judged, Row, Target
+from scripts.cluster.nodes import Cluster, Node, wait_for
+
+KEYS = 1_000
+LARGE_BYTES = 4 * 1024 * 1024 - 65_536
+"""As much as a document of 4 MiB may hold in sections of 64 KiB values' size."""
+PATIENCE_SECONDS = 60.0
+
+
+def measure(quick: bool) -> list[Row]:
+    """From the first answer of the joiner's agent to the same digest as the others'."""
+    rounds = 2 if quick else 5
+    small, large = [], []
+    with hostless(2) as cluster:
+        first = cluster.nodes[0]
+        _put(first, _document(KEYS, 1_000))
+        for number in range(rounds):
+            small.append(_join(cluster, number))
+        say(f"catchup: {KEYS:,} keys in {max(small):.3f} s at most")
+        _put(first, _document(LARGE_BYTES // 1_060, 1_000))
+        for number in range(rounds):
+            large.append(_join(cluster, rounds + number))
+        say(f"catchup: 4 MiB in {max(large):.3f} s at most")
+    return [
+        Row(f"join: agent up -> {KEYS:,} keys of 1 kB", "s", tuple(small), Target(Judged.WORST, 0.5)),
+        Row("join: agent up -> 4 MiB of document, byte-equal", "s", tuple(large), note="shown only"),
+    ]
+
+
+def _document(sections: int, size: int) -> str:
+    """A configuration text of so many LUN sections of about `size` bytes each."""
+    return "".join(f"wwid: 36{number:030x}\n\tcomment {'c' * (size - 50)}\n\n" for number in range(sections))
+
+
+def _put(node: Node, text: str) -> None:
+    path = node.directory / "document.txt"
+    path.write_text(text)
+    node.run("config", "apply", str(path), seconds=120)
+
+
+def _join(cluster: Cluster, number: int) -> float:
+    """Seconds that a new node's agent takes; the node is retired and forgotten afterwards."""
+    first = cluster.nodes[0]
+    extra = Cluster(first.directory.parent / f"late{number}", 1, settings=first.settings).nodes[0]
+    token = first.ask("POST", "/v1/members/tokens", {"role": "admin"}).json["token"]
+    extra.run("join", token, "--name", f"late{number}")
+    want = first.get("/v1/status")["config"]["digest"]
+    extra.start_agent(wait=False)
+    wait_for(
+        "the agent's socket answers", lambda: extra.alive() and extra.ask("GET", "/healthz").status == 200, PATIENCE_SECONDS, every=0.002
+    )
+    began = time.monotonic()
+    try:
+        wait_for("the digest is there", lambda: extra.get("/v1/status")["config"]["digest"] == want, PATIENCE_SECONDS, every=0.002)
+        took = time.monotonic() - began
+        if extra.run("config", "export").stdout != first.run("config", "export").stdout:
+            raise AssertionError("the document is not what was written")
+    finally:
+        extra.stop()
+    first.ask("DELETE", f"/v1/members/late{number}")
+    return took
