@@ -6,7 +6,7 @@ are. Who finds another hash answers with a *full* one; from then on each side se
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from gossip.exchange import EVERYBODY, Span
+from gossip.exchange import EVERYBODY, NOBODY, Span
 from gossip.intake import Intake
 from gossip.mesh import Mesh
 from gossip.messages import Delta, Digest
@@ -16,6 +16,9 @@ from store.clocks import Dot, Vector, dominates
 from store.limits import limit
 
 ASK_AGAIN_MS = 200
+ALL_AGAIN_MS = 1_000
+ANNOUNCE_MS = (250, 500, 1_000)
+"""When after a push its outcome is announced. Connections lose nothing; but they end, and with them what was on its way."""
 ASK_FOR_MS = 500
 """How long one peer has to bring a node's health before another is asked for it."""
 PULL_SUFFICES = 9
@@ -42,6 +45,8 @@ class AntiEntropy:
         self._mesh = mesh
         self._intake = intake
         self._slice = ""
+        self._all_asked_ms = -(10**9)
+        self._announcements: list[int] = []
         self._asked_for: dict[str, int] = {}
         """When somebody was last asked for a node's health because of its beat. Only members' names come in here."""
 
@@ -52,11 +57,18 @@ class AntiEntropy:
             del self.lacking[key]
 
     def follow(self) -> None:
-        """The members have changed: what only somebody has who is no member any more is not lacking."""
+        """The members have changed: what only somebody has who is no member (any more) is not lacking."""
         by_key = self._state.replica.registry.by_key
+        if self._mesh.anchored:
+            self.lacking = {key: clock for key, clock in self.lacking.items() if key in by_key or key in self._mesh.peers}
         self._asked_for = {name: at for name, at in self._asked_for.items() if name in self._mesh.watched}
         for key in [key for key in self.lacking if (member := by_key.get(key)) is not None and not member.active]:
             del self.lacking[key]
+
+    @property
+    def hurried(self) -> bool:
+        """Whether something waits for its moment."""
+        return bool(self.unanswered or self._announcements)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
@@ -85,6 +97,26 @@ class AntiEntropy:
                 yours=dict(peer.was) if full and peer.was is not None else {},
             ),
         )
+
+    def ask_first(self, peer: Peer, now_ms: int) -> None:
+        """Ask a peer that was just met. In a large cluster only one of them is asked for everybody's health."""
+        large = len(self._mesh.watched) >= PULL_SUFFICES
+        spared = large and now_ms - self._all_asked_ms < ALL_AGAIN_MS
+        if not spared:
+            self._all_asked_ms = now_ms
+        self.ask(peer, now_ms, span=NOBODY if spared else None)
+
+    def announce(self, now_ms: int) -> None:
+        """News was pushed: a little later all are told which clock it led to, so that who missed it asks."""
+        self._announcements = [now_ms + delay for delay in ANNOUNCE_MS]
+
+    def tick(self, now_ms: int) -> None:
+        """Announce what is due."""
+        if self._announcements and now_ms >= self._announcements[0]:
+            self._announcements = [due for due in self._announcements if due > now_ms]
+            for peer in self._mesh.open:
+                if not dominates(self._state.clocks.of(peer.name) or {}, self._state.clocks.own):
+                    self.ask(peer, now_ms, full=False, span=NOBODY)
 
     def ask_soon(self, peer: Peer, now_ms: int) -> None:
         """Ask, if that was not done only just now."""
@@ -135,6 +167,15 @@ class AntiEntropy:
         """The connection to the peer was lost. What it certainly has is still lacking; what it might have is not."""
         self.forget(peer.key)
 
+    @property
+    def anchored(self) -> bool:
+        """Whether this node is a member and has all that another present member has shown to have."""
+        by_key = self._state.replica.registry.by_key
+        return self._state.member is not None and any(
+            peer.floor is not None and peer.key not in self.lacking and (m := by_key.get(peer.key)) is not None and m.active
+            for peer in self._mesh.open
+        )
+
     def committed(self) -> None:
         """More is here than before."""
         clock = self._state.replica.fold.clock
@@ -180,7 +221,9 @@ class AntiEntropy:
         if not same and not digest.full:
             self.ask(peer, now_ms)
         elif not digest.answer and (digest.full or wanted or fresher):
-            self.ask(peer, now_ms, answer=True, full=not same or peer.was is not None, span=self._around(wanted))
+            self.ask(
+                peer, now_ms, answer=True, full=not same or peer.was is not None, span=self._around(wanted) if wanted or fresher else NOBODY
+            )
         return same
 
     def _send_edits(self, peer: Peer, digest: Digest) -> None:

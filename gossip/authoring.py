@@ -65,7 +65,7 @@ class Authoring:
         peer, state = self._mesh.peers[key], self._state
         self._mesh.heard_as(peer, hears, now_ms)
         own = {self.actor, *self._former}
-        pending = self._intake.own_pending(state.identity.actor)
+        pending = self._intake.own_pending
         further = any(clock.get(actor, 0) > state.replica.fold.clock.get(actor, 0) + pending[actor] for actor in own)
         peer.vouched = hears == state.identity.session and not further
         return further
@@ -95,7 +95,7 @@ class Authoring:
             return "left", "this node has left the cluster: it is read-only"
         if continuity is Continuity.CLONED:
             return "cloned", "another process runs with this node's keys, and the cluster listens to that one: this one is read-only"
-        if self._intake.own_pending(state.identity.actor).total() >= limit("pending_local_edits"):
+        if self._intake.own_pending.total() >= limit("pending_local_edits"):
             return "busy", "too many edits wait for the disk: try again"
         if len(state.replica.fold.clock) >= limit("actors") and self.actor not in state.replica.fold.clock:
             return "too-many-actors", f"{limit('actors'):,} actors have written to this cluster: no other can begin"
@@ -110,7 +110,7 @@ class Authoring:
         if not self._nonce and continuity is not Continuity.SURE and not founds(event.changes, self._state.replica):
             self.renew()
         covers = {key: [(d.actor, d.counter) for d in dots] for key, dots in event.covers.items()} if event.kind == RESOLVE else {}
-        pending = self._intake.own_pending(self._state.identity.actor)
+        pending = self._intake.own_pending
         return self.seal(self._state.replica, event.changes, event.wall, event.reason, event.kind, covers, pending)
 
     def seal(
@@ -132,7 +132,7 @@ class Authoring:
         context = dict(fold.clock)
         for each, count in waiting.items():
             context[each] = context.get(each, 0) + count
-        next_lamport = max(fold.lamport, self._intake.own_lamport(self._state.identity.actor) if waiting else 0) + 1
+        next_lamport = max(fold.lamport, self._intake.own_lamport if waiting else 0) + 1
         edit = Edit(
             actor=actor,
             counter=context.get(actor, 0) + 1,

@@ -39,7 +39,7 @@ from gossip.events import (
 )
 from gossip.exchange import Exchange
 from gossip.intake import Intake
-from gossip.liveness import Liveness
+from gossip.liveness import PAUSE_MS, Liveness
 from gossip.mesh import Mesh
 from gossip.messages import Alive, Chunk, Delta, Digest, Fetch, Hello, Ping, Pong, Probe, Ranges
 from gossip.peers import Peer, Rotation
@@ -66,6 +66,8 @@ HURRIED_TICK_MS = 100
 """While something waits for its moment: a push, a verdict on a lost peer."""
 PURGE_MS = 30_000
 """How often edits go that wait for something which nobody sends: one of them would keep this node from being caught up for ever."""
+BACKLOG_MS = 1_000
+"""How long after a pause what waited for this process may go on coming in."""
 PAUSED_MS = 5_000
 """After a pause of this process nobody vouches for it any more: another may have taken its place."""
 
@@ -108,6 +110,9 @@ class Engine:
         self._pull_ms = pull_ms
         self._pull_due = now_ms + random.randrange(pull_ms)
         self._ticked_ms = now_ms
+        self._event_ms = now_ms
+        self._waited_ms, self._waited_until = 0, now_ms
+        """How long what comes until then may have waited for this process, which did not run."""
         self._snapshot_within_ms = snapshot_within_ms
         self._was = Continuity.UNPROVEN
         self._was_behind = False
@@ -158,7 +163,7 @@ class Engine:
         A node that was restored must have met all: it may have known more than any single one of them.
         """
         pull = self._pull
-        if not pull.met or pull.lacking or pull.silent or self._intake.lacks(self.identity.actor):
+        if not pull.met or pull.lacking or pull.silent or self._intake.lacks:
             return False
         return not self._authoring.restored or self.mesh.all_met
 
@@ -216,7 +221,7 @@ class Engine:
     @property
     def tick_ms(self) -> int:
         """How soon the next `Tick` is wanted."""
-        if (self._pulse.waits and self._pulse.speaks) or self._pull.unanswered or self.liveness.uneasy:
+        if (self._pulse.waits and self._pulse.speaks) or self._pull.hurried or self.liveness.uneasy:
             return HURRIED_TICK_MS
         return SPREAD_MS if self._vitals.spreading else TICK_MS
 
@@ -229,6 +234,10 @@ class Engine:
 
     def handle(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event; returns what is to be done, in order."""
+        if now_ms - self._event_ms > PAUSE_MS:
+            # This process did not run. What comes now may have waited in its sockets as long; nobody can tell, so all of it counts as old.
+            self._waited_ms, self._waited_until = now_ms - self._event_ms, now_ms + BACKLOG_MS
+        self._event_ms = now_ms
         match event:
             case MessageReceived():
                 self._received(event, now_ms)
@@ -257,6 +266,9 @@ class Engine:
             case EpochSet():
                 self._state.identity = replace(self.identity, epoch=event.epoch)
                 self._pulse.begin(event.epoch, now_ms)
+        if not self.mesh.anchored and self._pull.anchored:
+            self.mesh.anchored = True
+            self._follow_members(now_ms)
         if self.caught_up is not self._settled:
             self._settled = not self._settled
             if self._settled:
@@ -311,6 +323,8 @@ class Engine:
         self._intake.landed()
         own = [signed for signed in batch if signed.edit.owner == self.identity.actor and _request(signed) in self._requests]
         self._pull.push((signed.raw for signed in own), self.mesh.eager_keys())
+        if own:
+            self._pull.announce(now_ms)
         for signed in own:
             self._state.effects.append(Accepted(self._requests.pop(_request(signed)), signed.dot))
         self._changed(keys, now_ms)
@@ -355,7 +369,7 @@ class Engine:
 
     def _commit_failed(self, event: CommitFailed) -> None:
         self.counters["commits_failed"] += 1
-        if any(signed.edit.owner != self.identity.actor for signed in event.batch):
+        if self._intake.lacks:
             self._pull.lost()
         for signed in (*event.batch, *self._intake.failed()):
             request = self._requests.pop(_request(signed), None)
@@ -492,10 +506,14 @@ class Engine:
         self.mesh.heard_as(peer, hello.hears, now_ms)
         self._vitals.heard(peer.name, now_ms, direct=True)
         if first:
-            self._pull.ask(peer, now_ms)
+            self._pull.ask_first(peer, now_ms)
 
     def _delta(self, peer: Peer, delta: Delta, now_ms: int) -> None:
-        if delta.edits:
+        shown = self._state.clocks.of(peer.name)
+        if delta.edits and delta.push and shown is not None and self.replica.behind(shown):
+            # It was restored and may not know it yet. What it wrote has not seen what everybody else has, and comes again as late edits.
+            self.counters["edits_from_behind"] += len(delta.edits)
+        elif delta.edits:
             offered = self._intake.offer(delta.edits)
             if offered.bad:
                 self.mesh.misbehaved(peer, "messages_bad", f"{offered.bad} damaged or forged edits", now_ms)
@@ -507,7 +525,7 @@ class Engine:
             self._commit_next()
             if not self._intake.in_flight and (delta.ahead or self._intake.held):
                 self._pull.ask_soon(peer, now_ms)
-        self._pulse.take(peer, delta, now_ms)
+        self._pulse.take(peer, delta, self._waited_ms if now_ms < self._waited_until else 0, now_ms)
 
     def _digest(self, peer: Peer, digest: Digest, now_ms: int) -> None:
         """Take what a digest tells at once, and answer it unless this peer was answered only just now: then the newest one waits."""
@@ -569,6 +587,7 @@ class Engine:
             if self._intake.waiting and not self._intake.in_flight:
                 self._commit_next()
         self._ask_on(now_ms)
+        self._pull.tick(now_ms)
         for key in list(self._pull.unanswered):
             self._answer(self.peers[key], now_ms)
         if now_ms >= self._purge_due:

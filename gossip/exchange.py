@@ -25,6 +25,8 @@ Position = tuple[int, int]
 Span = tuple[str, str]
 """The first and the last name of a slice of all nodes; an empty last name: no end."""
 EVERYBODY: Span = ("", "")
+NOBODY: Span = ("~", "~")
+"""No node has this name."""
 
 _COUNTED = {
     Merge.FORGED: "health_forged",

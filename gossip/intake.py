@@ -40,6 +40,8 @@ class Intake:
         self._held: dict[Dot, _Held] = {}
         self._held_bytes = 0
         self._own: list[SignedEdit] = []
+        self._made: set[Dot] = set()
+        """What this process made of all that is not committed. Another process may write under the same identity."""
         self.in_flight: tuple[SignedEdit, ...] = ()
 
     def rebase(self, replica: Replica) -> None:
@@ -58,17 +60,20 @@ class Intake:
         """Whether anything waits for a commit or for what it depends on."""
         return bool(self._held or self._own)
 
-    def lacks(self, owner: Actor) -> bool:
-        """Whether edits of others than the node `owner` came and are not committed yet."""
-        return bool(self._held) or any(signed.edit.owner != owner for signed in self.in_flight)
+    @property
+    def lacks(self) -> bool:
+        """Whether edits of others came and are not committed yet."""
+        return bool(self._held) or any(signed.dot not in self._made for signed in self.in_flight)
 
-    def own_pending(self, owner: Actor) -> Counter[Actor]:
-        """How many edits of the node `owner` are not committed yet, by the actor that it wrote them as."""
-        return Counter(signed.edit.actor for signed in (*self.in_flight, *self._own) if signed.edit.owner == owner)
+    @property
+    def own_pending(self) -> Counter[Actor]:
+        """How many edits that this process made are not committed yet, by the actor that it wrote them as."""
+        return Counter(dot.actor for dot in self._made)
 
-    def own_lamport(self, owner: Actor) -> int:
-        """The greatest Lamport number among the edits of the node `owner` that are not committed yet; 0 if there are none."""
-        return max((s.edit.lamport for s in (*self.in_flight, *self._own) if s.edit.owner == owner), default=0)
+    @property
+    def own_lamport(self) -> int:
+        """The greatest Lamport number among the edits that this process made and that are not committed yet; 0 if there are none."""
+        return max((s.edit.lamport for s in (*self.in_flight, *self._own) if s.dot in self._made), default=0)
 
     def offer(self, raws: Iterable[bytes]) -> Offered:
         """Take edits from a peer."""
@@ -106,6 +111,7 @@ class Intake:
     def add_own(self, signed: SignedEdit) -> None:
         """Queue an edit that this node just made."""
         self._own.append(signed)
+        self._made.add(signed.dot)
 
     def next_batch(self) -> tuple[tuple[SignedEdit, ...], int]:
         """What to commit now, and how many edits were refused (see `Admission`). Empty while a batch is in flight."""
@@ -141,12 +147,14 @@ class Intake:
 
     def landed(self) -> None:
         """The batch in flight is durable."""
+        self._made.difference_update(signed.dot for signed in self.in_flight)
         self.in_flight = ()
 
     def failed(self) -> tuple[SignedEdit, ...]:
         """The batch in flight is lost. So are this node's own edits behind it, which build on it: these are returned."""
         self.in_flight = ()
         lost, self._own = tuple(self._own), []
+        self._made.clear()
         return lost
 
     def _room(self, raw: bytes) -> bool:

@@ -29,6 +29,8 @@ class Mesh:
         """`forget(key)` drops what a peer has begun and not finished."""
         self.peers: dict[str, Peer] = {}
         self.by_name: dict[str, Peer] = {}
+        self.anchored = False
+        """Whether the registry here is as new as a present member's: from then on only who is in it counts."""
         self.watched: frozenset[str] = frozenset()
         """The names of all other members that take part, connected or not."""
         self.view = View(frozenset(), (), True)
@@ -46,7 +48,7 @@ class Mesh:
         """
         state = self._state
         own, registry, joined = state.identity.name, state.replica.registry, state.member is not None
-        named = state.identity.bootstrap if not joined or state.identity.restored else ()
+        named = () if self.anchored else state.identity.bootstrap if not joined or state.identity.restored else ()
         known = {m.name: m for m in named if m.name not in registry.by_name}
         known.update({m.name: m for m in registry.active})
         known.pop(own, None)
@@ -262,6 +264,8 @@ class Mesh:
             elif peer.up and peer.hello is None and now_ms - peer.up_ms >= HELLO_WITHIN_MS:
                 peer.up = False
                 self._state.effects.append(Remake(peer.key))
+            elif peer.misheard_ms is not None:
+                self.remind(peer, now_ms)  # its hello may have been lost
         if not self.view.full_mesh and now_ms >= self._outside_due:
             self._outside_due = now_ms + OUTSIDE_EVERY_MS
             outside = sorted(self.watched - self.by_name.keys())

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from gossip.antientropy import AntiEntropy
 from gossip.events import LocalSnapshot, SetEpoch
@@ -107,8 +108,11 @@ class Pulse:
 
     # -- the others' --------------------------------------------------------------------------------------------------
 
-    def take(self, peer: Peer, delta: Delta, now_ms: int) -> None:
-        """Take the health and the beats in a delta."""
+    def take(self, peer: Peer, delta: Delta, waited_ms: int, now_ms: int) -> None:
+        """Take the health and the beats in a delta, which may have waited for so long before this node saw it."""
+        if waited_ms and (delta.health or delta.beats):
+            health = tuple(replace(part, age_ms=part.age_ms + waited_ms) for part in delta.health)
+            delta = replace(delta, health=health, beats={n: replace(b, age_ms=b.age_ms + waited_ms) for n, b in delta.beats.items()})
         moved = {part.node for part in delta.health if self._merge(peer, part, delta.push, now_ms)}
         if moved:
             self._state.publish(health=moved)

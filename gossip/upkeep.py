@@ -22,7 +22,6 @@ from store.base import encode_base
 from store.clocks import Dot, dominates
 from store.edits import CHANGE, LATE, EditError, SignedEdit
 from store.limits import limit
-from store.members import MEMBER_PREFIX
 from store.replica import Replica
 from store.snapshot import Snapshot, SnapshotError, make_snapshot, read_snapshot
 
@@ -118,9 +117,9 @@ class Upkeep:
         replica, own = state.replica, state.identity.name
         departed: dict[str, Dot] = {}
         for name, member in replica.registry.by_name.items():
-            winner = replica.fold.winner(MEMBER_PREFIX + name)
-            if not member.active and winner is not None:
-                departed[name] = winner.dot
+            ending = replica.endings.get(member.actor)
+            if not member.active and ending is not None:
+                departed[name] = ending.by
         active = (member.name for member in replica.registry.active if member.name != own)
         return state.clocks.stability(active, departed, replica.floor)
 
@@ -199,7 +198,8 @@ class Upkeep:
 
     def _install(self, data: bytes) -> None:
         state = self._state
-        trusted = {m.actor: m.signing_key for m in (*state.identity.bootstrap, *state.replica.registry.by_name.values())}
+        trusted = {member.actor: member.signing_key for member in state.identity.bootstrap}
+        trusted.update({actor: admitted[0].signing_key for actor, admitted in state.replica.authors.items() if admitted})
         try:
             snapshot: Snapshot = read_snapshot(data, state.replica.cluster_id, state.identity.verify, trusted)
         except SnapshotError as fault:
@@ -211,15 +211,20 @@ class Upkeep:
         absorbed = absorb(state.replica, snapshot)
         if absorbed.dropped:
             state.counters["edits_dropped"] += absorbed.dropped
+        if absorbed.late or self._goes_back(absorbed.replica):
+            self._authoring.renew()
         self.late = self._again(absorbed.replica, absorbed.late)
         self._replace(absorbed.replica, "snapshots_taken")
 
+    def _goes_back(self, replica: Replica) -> bool:
+        """Whether the actor that this node writes under would be given numbers anew."""
+        actor = self._authoring.actor
+        return replica.fold.clock.get(actor, 0) < self._state.replica.fold.clock.get(actor, 0)
+
     def _again(self, replica: Replica, changes: Iterable[LateChange]) -> list[SignedEdit]:
-        """Write the late changes anew, on top of what the snapshot brought; as an actor that nobody has seen."""
+        """Write the late changes anew, on top of what the snapshot brought. The caller made sure that nobody has seen the actor."""
         written: list[SignedEdit] = []
         for late in changes:
-            if not written:
-                self._authoring.renew()
             covers = {key: [(d.actor, d.counter) for d in dots] for key, dots in late.covers.items()}
             steps = [(late.changes, LATE, late.lamport)]
             if late.removed:

@@ -1,17 +1,19 @@
 """Makes golden files: data as this version writes it, kept for ever, so that every later version can prove that it still reads it.
 
     python -m scripts.golden database [DIRECTORY]
+    python -m scripts.golden frames [DIRECTORY]
 
-makes `database-0001` and `database-0002` in the directory (default tests/data/golden): a node's database of each schema revision, with
-everything in it that a database can hold. What is there already is never touched. Everything follows from names, nothing from a clock or
-chance, so the same version makes the same content.
+The first makes `database-0001` and `database-0002` in the directory (default tests/data/golden): a node's database of each schema
+revision, with everything in it that a database can hold. The second makes what nodes of this protocol version send and sign: see
+`scripts.golden_frames`. What is there already is never touched. Everything follows from names, nothing from a clock or chance, so the same
+version makes the same content.
 """
 
 import asyncio
 import hashlib
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -236,11 +238,17 @@ def databases(directory: Path) -> None:
         print(f"{target}: made")
 
 
-if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["database"]:
-            databases(DIRECTORY)
-        case ["database", where]:
-            databases(Path(where))
+def main(arguments: Sequence[str]) -> None:
+    """Make the golden files of one sort."""
+    from scripts import golden_frames  # which builds on this module
+
+    match arguments:
+        case ["database" | "frames" as what, *where] if len(where) <= 1:
+            directory = Path(where[0]) if where else DIRECTORY
+            databases(directory) if what == "database" else golden_frames.make(directory)
         case _:
-            sys.exit("usage: python -m scripts.golden database [DIRECTORY]")
+            sys.exit("usage: python -m scripts.golden database|frames [DIRECTORY]")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.profile == "nightly" or seed % 4 == 0,
             tuple(options.without.split(",")),
             log,
-        )  # fmt: skip
+        )
         for seed in range(options.seed, options.seed + options.seeds)
     ]
     happened: Counter[str] = Counter()

@@ -31,8 +31,8 @@ class Guard:
 class Disk:
     """One database. `known` and `dots` are the oracle's and the checker's view of `rows` and `base`, kept beside them.
 
-    `pristine`: the rows are exactly the prepared registry, so a replica of it can be copied. `applied` is the clock that was stored with the
-    last apply that took something away from the host.
+    `pristine`: the rows are exactly the prepared registry, so a replica of it can be copied. `applied` is the clock that was stored with
+    the last apply that took something away from the host.
     """
 
     rows: list[bytes] = field(default_factory=list)

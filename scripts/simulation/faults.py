@@ -1,8 +1,9 @@
-"""What goes wrong: with the network, disks, processes, clocks, and copies of machines. Each fault ends by itself, or at the end of the run."""
+"""What goes wrong: network, disks, processes, clocks, copies of machines. Each fault ends by itself, or at the end of the run."""
 
 from collections.abc import Callable
 from random import Random
 
+from scripts.simulation import seams
 from scripts.simulation.machine import Machine
 from scripts.simulation.network import Cut, Shape
 from scripts.simulation.world import World
@@ -20,8 +21,8 @@ def _some_up(world: World, random: Random) -> Machine | None:
 
 
 def _cut(world: World, random: Random, cut: Cut, ms: int) -> None:
-    world.cut(cut, loud=random.random() < 0.5)
-    world.at(world.now + ms, world.mend, cut)
+    world.wires.cut(cut, loud=random.random() < 0.5)
+    world.at(world.now + ms, world.wires.mend, cut)
 
 
 def partition(world: World, random: Random) -> bool:
@@ -52,14 +53,14 @@ def flapping(world: World, random: Random) -> bool:
         cut = Cut(Shape.BOTH, frozenset((a,)), frozenset((b,)))
         world.at(world.now + start, _flap, world, cut)
         start += random.randint(100, 1_500)
-        world.at(world.now + start, world.mend, cut)
+        world.at(world.now + start, world.wires.mend, cut)
         start += random.randint(50, 1_500)
     return True
 
 
 def _flap(world: World, cut: Cut) -> None:
     if not world.calm:
-        world.cut(cut, loud=True)
+        world.wires.cut(cut, loud=True)
 
 
 def weather(world: World, random: Random) -> bool:
@@ -83,9 +84,12 @@ def weather(world: World, random: Random) -> bool:
 
 
 def garbage(world: World, random: Random) -> bool:
-    """For a while peers send some messages that no version would."""
-    world.net.garbage = random.choice((0.01, 0.1))
-    world.at(world.now + random.randint(500, 4_000), world.net.calm)
+    """For a while peers send some messages that no version would, or one of them sends nothing else."""
+    if random.random() < 0.5:
+        world.net.babbler = random.choice(list(world.machines))
+    else:
+        world.net.garbage = random.choice((0.01, 0.1, 0.5))
+    world.at(world.now + random.randint(500, 20_000), world.net.calm)
     return True
 
 
@@ -207,17 +211,35 @@ def save_copy(world: World, random: Random) -> bool:
 
 
 def restore(world: World, random: Random) -> bool:
-    """One machine is put back to its backup: the database alone, or the whole machine."""
+    """One machine is put back to its backup: the database alone, or the whole machine. It may be alone for a while then."""
     found = [m for m in world.machines.values() if m.copy is not None and not m.gone]
     if not found:
         return False
     machine = random.choice(found)
     if machine.engine is not None:
         world.crash(machine)
-    world.check.double(machine)
+    world.check.health.double(machine)
     world.restore(machine, whole=random.random() < 0.5)
-    world.at(world.now + random.randint(10, 5_000), _restart, world, machine)
+    if random.random() < 0.4:
+        _cut(world, random, Cut(Shape.BOTH, frozenset((machine.label,))), random.randint(3_000, 12_000))
+        world.start(machine)
+    else:
+        world.at(world.now + random.randint(10, 5_000), _restart, world, machine)
     return True
+
+
+def forget_early(world: World, random: Random) -> bool:
+    """One disk forgets a deletion that conflicts with a value, as an old fault of the program could have made it do."""
+    for machine in random.sample(found, len(found)) if (found := [m for m in world.members if m.disk.base is not None]) else ():
+        if machine.engine is not None and seams.without_a_deletion(machine.disk.base, machine.disk.rows) is not None:
+            world.crash(machine)  # which may finish a transaction: so look again
+        forgotten = None if machine.engine is not None else seams.without_a_deletion(machine.disk.base, machine.disk.rows)
+        if forgotten is not None:
+            machine.disk.base, dot = forgotten
+            world.check.forgets(dot)
+            world.at(world.now + random.randint(10, 1_000), _restart, world, machine)
+            return True
+    return False
 
 
 def wipe(world: World, random: Random) -> bool:
@@ -228,7 +250,7 @@ def wipe(world: World, random: Random) -> bool:
     machine = random.choice(found)
     if machine.engine is not None:
         world.crash(machine)
-    world.check.double(machine)
+    world.check.health.double(machine)
     world.wipe(machine)
     world.at(world.now + random.randint(10, 5_000), _restart, world, machine)
     return True
@@ -240,7 +262,7 @@ def clone(world: World, random: Random) -> bool:
     if not found or any(m.clone and not m.gone for m in world.machines.values()):
         return False
     machine = random.choice(found)
-    world.check.double(machine)
+    world.check.health.double(machine)
     twin = world.clone(machine)
     world.start(twin)
     world.at(world.now + random.randint(3_000, 15_000), _end_clone, world, twin)
@@ -268,5 +290,6 @@ FAULTS: dict[str, tuple[Action, int]] = {
     "copy": (save_copy, 3),
     "restore": (restore, 2),
     "wipe": (wipe, 1),
+    "forget-early": (forget_early, 1),
     "clone": (clone, 1),
 }

@@ -1,7 +1,7 @@
 """Numbers from simulated time: how fast an edit reaches the last node, and what unchanged health costs.
 
-Disks take 1 to 3 ms for a transaction here (a solid-state disk's flush), links 1 to 5 ms one way. An edit counts as being on a node when that
-node has committed it.
+Disks take 1 to 3 ms for a transaction here (a solid-state disk's flush), links 1 to 5 ms one way. An edit counts as being on a node when
+that node has committed it.
 """
 
 from collections.abc import Sequence

@@ -85,6 +85,8 @@ class Network:
     reorder_ms: int = 0
     refuse: float = 0.0
     garbage: float = 0.0
+    babbler: str = ""
+    """A machine that sends garbage only."""
     capacity: int = 16
     cuts: list[Cut] = field(default_factory=list)
 
@@ -120,6 +122,7 @@ class Network:
     def calm(self) -> None:
         """End what happens to single messages; cuts are ended by whoever made them."""
         self.loss = self.repeat = self.refuse = self.garbage = 0.0
+        self.babbler = ""
         self.reorder_ms = 0
         self.delay_ms = (1, 5)
         self.capacity = 16

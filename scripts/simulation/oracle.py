@@ -1,9 +1,9 @@
 """What must be true of the configuration, from who had seen what: kept apart from the product's clocks and fold.
 
 Theory of operation. Every edit gets a number when it is first seen, and its *past* is written down as a set of such numbers: what its
-author's node had made durable when its user made it. Sets are bit masks. What a node holds is a set too, and from the two follows what each
-key must show: the values that no edit in the set has replaced. Nothing here looks at a vector clock, a sibling set of the product; only the kind
-of an edit, its number, what it changes and what a resolution names are taken from it.
+author's node had made durable when its user made it. Sets are bit masks. What a node holds is a set too, and from the two follows what
+each key must show: the values that no edit in the set has replaced. Nothing here looks at a vector clock or a sibling set of the product;
+only the kind of an edit, its number, what it changes and what a resolution names are taken from it.
 """
 
 from collections.abc import Iterable, Mapping

@@ -26,7 +26,9 @@ def replay(path: Path, *, verify_with: Verify = verify, line: Callable[[str], No
         line(f"{LEGEND}\n{EFFECTS}")
         trace = Trace()
         for number, (image, inputs) in enumerate(segments):
-            line(f"segment {number + 1} of {len(segments)}: {image.name}, epoch {image.epoch}, {len(image.log)} edits, {len(inputs)} inputs")
+            line(
+                f"segment {number + 1} of {len(segments)}: {image.name}, epoch {image.epoch}, {len(image.log)} edits, {len(inputs)} inputs"
+            )
             _run(number, image, inputs, trace, verify_with, line)
     except (OSError, RecordingError) as fault:
         print(f"{path}: {fault}", file=sys.stderr)
@@ -35,7 +37,9 @@ def replay(path: Path, *, verify_with: Verify = verify, line: Callable[[str], No
     return 0
 
 
-def _run(number: int, image: Image, inputs: Iterable[tuple[int, Event]], trace: Trace, verify_with: Verify, line: Callable[[str], None]) -> None:
+def _run(
+    number: int, image: Image, inputs: Iterable[tuple[int, Event]], trace: Trace, verify_with: Verify, line: Callable[[str], None]
+) -> None:
     engine, effects = start(image, Random(), verify_with)
     line(f"{image.now_ms:>12} started{_short(effects)}")
     for now_ms, event in inputs:

@@ -10,13 +10,14 @@ from random import Random
 from apply.model import build
 from apply.render import render
 from scripts.simulation import seams
-from scripts.simulation.checks import STEADY_MS, Violation
+from scripts.simulation.check_health import STEADY_MS
 from scripts.simulation.faults import FAULTS
 from scripts.simulation.hosts import document
 from scripts.simulation.machine import Machine
 from scripts.simulation.sometimes import observed
 from scripts.simulation.trace import Trace
 from scripts.simulation.users import MEMBERSHIP, USERS, Action
+from scripts.simulation.violation import Violation
 from scripts.simulation.world import SMALL, World
 from store.matrix import Reporter
 from store.members import Role
@@ -145,7 +146,7 @@ def calm(world: World) -> None:
     world.calm = True
     world.net.calm()
     for cut in list(world.net.cuts):
-        world.mend(cut)
+        world.wires.mend(cut)
     world.commit_failure = 0.0
     cut_off = _cut_off(world)
     for machine in list(world.machines.values()):
@@ -199,7 +200,7 @@ def settle(world: World, within_ms: int = AGREE_WITHIN_MS) -> int:
             for machine in _cut_off(world):
                 world.destroy(machine)  # its membership ended, or was lost, with the last that was done
     took = world.now - began
-    world.check.steady_since = world.now
+    world.check.health.steady_since = world.now
     check_equal(world)
     world.check.final()
     return took

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from scripts.simulation import run
-from scripts.simulation.checks import Violation
 from scripts.simulation.machine import Machine
 from scripts.simulation.network import Cut, Shape
 from scripts.simulation.trace import Trace
+from scripts.simulation.violation import Violation
 from scripts.simulation.world import World
 from store.document import Options
 from store.edits import RESOLVE
@@ -49,16 +49,16 @@ class Scenario:
     def split(self, *sides: Iterable[str], loud: bool = False) -> None:
         """Only nodes of one side reach each other."""
         for side in sides:
-            self.world.cut(Cut(Shape.BOTH, frozenset(side)), loud=loud)
+            self.world.wires.cut(Cut(Shape.BOTH, frozenset(side)), loud=loud)
 
     def one_way(self, side: Iterable[str], other: Iterable[str], shape: Shape = Shape.PORT) -> None:
         """What goes from one side to the other is lost, or connections can only be made the other way."""
-        self.world.cut(Cut(shape, frozenset(side), frozenset(other)), loud=True)
+        self.world.wires.cut(Cut(shape, frozenset(side), frozenset(other)), loud=True)
 
     def mend(self) -> None:
         """The network is whole again."""
         for cut in list(self.world.net.cuts):
-            self.world.mend(cut)
+            self.world.wires.mend(cut)
 
     def lose(self, share: float) -> None:
         """From now on this share of all messages is lost."""
@@ -90,20 +90,20 @@ class Scenario:
     def restore(self, name: str, *, whole: bool) -> None:
         """Kill it, put its backup back (the database alone, or the whole machine), start it."""
         self.kill(name)
-        self.world.check.double(self[name])
+        self.world.check.health.double(self[name])
         self.world.restore(self[name], whole=whole)
         self.start(name)
 
     def wipe(self, name: str) -> None:
         """Kill it, take its database away, start it: the guard file is still there."""
         self.kill(name)
-        self.world.check.double(self[name])
+        self.world.check.health.double(self[name])
         self.world.wipe(self[name])
         self.start(name)
 
     def clone(self, name: str) -> str:
         """Start a second machine from an image of this one; returns what it is called here."""
-        self.world.check.double(self[name])
+        self.world.check.health.double(self[name])
         twin = self.world.clone(self[name])
         self.world.start(twin)
         return twin.label

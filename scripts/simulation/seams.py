@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
 
+import msgspec
+
 import gossip.antientropy
 import gossip.upkeep
 from gossip import codec
@@ -12,7 +14,8 @@ from gossip.messages import Message
 from gossip.transport import Frames
 from gossip.vitals import STALE_MS as STALE_MS
 from scripts.simulation.forge import sign, verify
-from store.base import Base, decode_base
+from store.base import Base, decode_base, encode_base
+from store.clocks import Dot
 from store.edits import SignedEdit, decode_edit
 from store.health import HealthStream
 from store.limits import LIMITS
@@ -54,6 +57,20 @@ def base_clock(base: bytes) -> Mapping[bytes, int]:
 def base_keys(base: bytes) -> Collection[str]:
     """The keys that a base has siblings of."""
     return decode_base(base).siblings.keys()
+
+
+def without_a_deletion(base: bytes | None, rows: Sequence[bytes]) -> tuple[bytes, Dot] | None:
+    """The base without one deletion that it should have beside a value, and that deletion's dot; None if there is none."""
+    if base is None:
+        return None
+    found = decode_base(base)
+    edits = {signed.dot: signed.edit for signed in map(decode_edit, rows)}
+    for key, dots in sorted(found.siblings.items()):
+        deletions = [dot for dot in dots if edits[dot].changes[key] is None and found.floor.get(dot.actor, 0) >= dot.counter]
+        if deletions and len(dots) > len(deletions):
+            siblings = {**found.siblings, key: tuple(dot for dot in dots if dot != deletions[0])}
+            return encode_base(msgspec.structs.replace(found, siblings=siblings)), deletions[0]
+    return None
 
 
 def held_back(engine: Engine) -> tuple[int, int]:

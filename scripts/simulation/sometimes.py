@@ -35,7 +35,7 @@ FROM_ALARMS = {
 OBSERVED = (
     "torn commit kept", "torn commit lost", "crash amid effects", "one-way partition", "tombstone collected",
     "bulk transfer resumed", "suspect refuted", "conflict", "conflict resolved", "joined", "retired", "left", "database restored",
-    "whole machine restored", "database wiped", "machine cloned", "called offline", "garbage sent",
+    "whole machine restored", "deletion forgotten", "database wiped", "machine cloned", "called offline", "garbage sent",
 )  # fmt: skip
 ALL = tuple(sorted({*FROM_COUNTERS.values(), *FROM_ALARMS.values(), *OBSERVED}))
 

@@ -5,59 +5,39 @@ from a generator of its own (world, network, disks). What a run means is judged 
 """
 
 import heapq
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any
 
-from gossip import codec
 from gossip.engine import TICK_MS
 from gossip.events import (
-    Accepted,
-    Alarm,
     Commit,
-    CommitFailed,
-    Committed,
-    Connect,
-    Disconnect,
-    Effect,
-    EpochSet,
-    Event,
     LocalEdit,
     LocalSnapshot,
-    Publish,
-    Rebase,
-    Rebased,
-    RebaseFailed,
-    Rejected,
-    Remake,
-    Send,
-    SendRefused,
-    SetEpoch,
     Tick,
 )
-from gossip.messages import Hello
-from gossip.transport import MessageReceived, PeerDown, PeerUp
 from scripts.simulation import forge, seams
-from scripts.simulation.checks import Checker, Violation
+from scripts.simulation.checks import Checker
 from scripts.simulation.disk import Copy, Disk
-from scripts.simulation.hosts import apply_config
-from scripts.simulation.machine import Arrived, Machine
-from scripts.simulation.network import HEARTBEAT_MS, RETRY_MS, Cut, Frame, Link, Network
-from scripts.simulation.trace import Trace, frame_digest
+from scripts.simulation.machine import Machine
+from scripts.simulation.network import HEARTBEAT_MS, Network
+from scripts.simulation.pump import Pump
+from scripts.simulation.storage import HEALTH_ROWS_MS, Storage
+from scripts.simulation.trace import Trace
+from scripts.simulation.violation import Violation
+from scripts.simulation.wires import Wires
 from store.cells import Cell
 from store.clocks import Dot
 from store.document import Options
-from store.edits import CHANGE, decode_edit
-from store.health import decode_stream, encode_stream
+from store.edits import CHANGE
+from store.health import decode_stream
 from store.members import Member, Role
 from store.replica import Replica
 
 SMALL = 32
 """Up to so many nodes everything is checked after each event; above, every simulated second."""
-HEALTH_ROWS_MS = 4_000
 WALL_EPOCH_MS = 1_700_000_000_000
-_LIMIT = 2**62
 
 
 class World:
@@ -84,6 +64,9 @@ class World:
         self._agenda: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
         self._requests = 0
+        self.pump = Pump(self)
+        self.wires = Wires(self)
+        self.storage = Storage(self)
         self.check = Checker(self, everything=count <= SMALL)
         members = [forge.member(f"n{n}", (roles or {}).get(f"n{n}", Role.ADMIN)) for n in range(1, count + 1)]
         log = forge.founding_log(members)
@@ -171,13 +154,13 @@ class World:
         machine.standing, machine.positions, machine.lag, machine.apply_due = {}, {}, {}, -1
         self.trace.note(self.now, machine.label, "*", f"started, epoch {disk.epoch}{', restored' if guard.restored else ''}")
         self.check.started(machine)
-        self.check.stepped(machine)
-        self._perform(machine, machine.engine.start(now))
-        self._tick_at(machine, self.now + self.random.randrange(1, TICK_MS))
+        self.check.health.stepped(machine)
+        self.pump.perform(machine, machine.engine.start(now))
+        self.pump.tick_at(machine, self.now + self.random.randrange(1, TICK_MS))
         if self.check.everything:
-            self.later(self.random.randrange(1, HEALTH_ROWS_MS), machine, self._save_health, machine)
+            self.later(self.random.randrange(1, HEALTH_ROWS_MS), machine, self.storage.save_health, machine)
         self.report(machine, machine.condition or {"36000": "healthy"})
-        self._plan_apply(machine)
+        self.pump.plan_apply(machine)
 
     def _load(self, machine: Machine) -> Replica:
         disk = machine.disk
@@ -192,7 +175,7 @@ class World:
         assert engine is not None
         self.trace.note(self.now, machine.label, "*", "crashed")
         machine.counters += engine.counters
-        self._save_health(machine, again=False)
+        self.storage.save_health(machine, again=False)
         if machine.disk.health:
             keep = self.disks.randrange(len(machine.disk.health))
             del machine.disk.health[keep + 1 :]
@@ -200,7 +183,7 @@ class World:
             kept = self.disks.random() < 0.5
             self.happened["torn commit kept" if kept else "torn commit lost"] += 1
             if kept:
-                self._persist(machine, writing)
+                self.storage.persist(machine, writing)
             elif isinstance(writing, Commit):
                 self.check.lost(machine, writing.batch)
             else:
@@ -214,7 +197,7 @@ class World:
         for other in self.machines.values():
             theirs = other.links.get(machine.key)
             if theirs is not None and theirs.up and theirs.target == machine.label:
-                self._link_lost(other, theirs, self.random.randint(1, 5))
+                self.wires.link_lost(other, theirs, self.random.randint(1, 5))
         self.check.crashed(machine)
 
     def pause(self, machine: Machine) -> None:
@@ -229,7 +212,7 @@ class World:
             for other in self.machines.values():
                 link = other.links.get(machine.key)
                 if link is not None and link.up and link.target == machine.label:
-                    self._link_lost(other, link, 1)
+                    self.wires.link_lost(other, link, 1)
 
     def resume(self, machine: Machine) -> None:
         """As SIGCONT."""
@@ -241,21 +224,21 @@ class World:
         self.trace.note(self.now, machine.label, "*", "goes on")
         waiting, machine.inbox = machine.inbox, []
         if self.random.random() < 0.5:
-            self.dispatch(machine, Tick())
+            self.pump.dispatch(machine, Tick())
         for arrived in waiting:
             if machine.life != life:
                 return
             if machine.paused:
                 machine.inbox.append(arrived)
             else:
-                self._take(machine, arrived)
+                self.pump.take(machine, arrived)
         if machine.life != life:
             return
         if long:
             for link in list(machine.links.values()):
                 if link.up:
-                    self._link_lost(machine, link, 1)
-        self.dispatch(machine, Tick())
+                    self.wires.link_lost(machine, link, 1)
+        self.pump.dispatch(machine, Tick())
 
     def save_copy(self, machine: Machine) -> None:
         """A backup or an image of its storage, as it is now."""
@@ -312,329 +295,6 @@ class World:
         """The machines whose process runs and is not stopped."""
         return [m for m in self.machines.values() if m.engine is not None and not m.paused]
 
-    # -- events -------------------------------------------------------------------------------------------------------
-
-    def dispatch(self, machine: Machine, event: Event) -> None:
-        """Tell a machine's engine what happened; a stopped one hears of it later."""
-        if machine.engine is None:
-            return
-        if machine.paused:
-            machine.inbox.append(Arrived(event))
-            return
-        self._handle(machine, event, b"")
-
-    def _take(self, machine: Machine, arrived: Arrived) -> None:
-        link, frame = arrived.link, arrived.frame
-        if frame is None or link is None:
-            self._handle(machine, arrived.event, b"")
-            return
-        if link.generation == arrived.generation:
-            link.under_way -= 1
-        before = self.check.arriving(machine, frame)
-        self._handle(machine, arrived.event, arrived.digest)
-        self.check.arrived(machine, frame, before)
-
-    def _handle(self, machine: Machine, event: Event, digest: bytes) -> None:
-        engine = machine.engine
-        if engine is None:
-            return
-        self.trace.event(self.now, machine.index, machine.label, event, digest)
-        machine.events += 1
-        if machine.events == machine.crash_at:
-            self._die_in(machine, event)
-            return
-        if isinstance(event, LocalEdit):
-            self.check.asking(machine, event)
-        try:
-            effects = engine.handle(event, machine.now(self.now))
-        except Exception as fault:
-            raise Violation(
-                7, machine.label, f"the engine fails at {type(event).__name__}: {type(fault).__name__}: {fault}", self.now
-            ) from fault
-        self.check.handled(machine, event)
-        self.check.stepped(machine)
-        self._perform(machine, effects)
-        if machine.engine is engine:
-            wanted = self.now + engine.tick_ms
-            if wanted < machine.due_ms:
-                self._tick_at(machine, wanted)
-
-    def _die_in(self, machine: Machine, event: Event) -> None:
-        """The process dies while it does what this event asked for: some of the effects happen."""
-        engine = machine.running
-        if isinstance(event, LocalEdit):
-            self.check.asking(machine, event)
-        effects = engine.handle(event, machine.now(self.now))
-        self.check.handled(machine, event)
-        self.happened["crash amid effects"] += 1
-        self._perform(machine, effects[: machine.crash_after])
-        if machine.engine is engine:
-            self.crash(machine)
-
-    def _perform(self, machine: Machine, effects: Sequence[Effect]) -> None:
-        queue: deque[Effect] = deque(effects)
-        life = machine.life
-        while queue and machine.life == life:
-            effect = queue.popleft()
-            match effect:
-                case Send():
-                    queue.extend(self._send(machine, effect))
-                case Commit() | Rebase() | SetEpoch():
-                    self._write(machine, effect)
-                case Connect():
-                    old = machine.links.get(effect.key)
-                    if old is not None:
-                        old.reset()
-                    link = machine.links[effect.key] = Link(effect.key, generation=old.generation + 1 if old else 0)
-                    self.later(self.random.randint(1, 20), machine, self._connect, machine, link, link.generation)
-                case Disconnect():
-                    machine.links.pop(effect.key).reset()
-                case Remake():
-                    link = machine.links[effect.key]
-                    link.reset()
-                    self.later(self.random.randint(10, 40), machine, self._connect, machine, link, link.generation)
-                case Accepted():
-                    self.check.accepted(machine, effect)
-                case Rejected():
-                    machine.rejected[effect.request] = effect
-                    machine.asked.pop(effect.request, None)
-                case Alarm():
-                    machine.alarms.append(effect)
-                    self.check.alarmed(machine, effect)
-                    self.happened[f"alarm {effect.code}"] += 1
-                    self.trace.note(self.now, machine.label, "!", f"{effect.code}: {effect.message}")
-                case Publish():
-                    self.check.published(machine, effect)
-                    if effect.keys or effect.settled:
-                        self._plan_apply(machine)
-                    if effect.settled and machine.guard.restored:
-                        machine.guard.restored = False
-                        counter = machine.running.replica.fold.clock.get(machine.member.actor, 0)
-                        machine.guard.least, machine.guard.ceiling = counter, max(counter, machine.guard.ceiling)
-
-    def _tick_at(self, machine: Machine, time: int) -> None:
-        machine.due_ms = time
-        self.at(time, self._tick, machine, machine.life, time)
-
-    def _tick(self, machine: Machine, life: int, time: int) -> None:
-        if machine.life != life or machine.due_ms != time:
-            return  # one that is due sooner took its place
-        if not machine.paused:
-            machine.due_ms = _LIMIT
-            self._handle(machine, Tick(), b"")
-        if machine.engine is not None and machine.life == life:
-            wanted = self.now + machine.engine.tick_ms
-            if wanted < machine.due_ms or machine.due_ms == time:
-                self._tick_at(machine, wanted)
-
-    # -- the network --------------------------------------------------------------------------------------------------
-
-    def cut(self, cut: Cut, *, loud: bool) -> None:
-        """Break the network. A loud break is noticed at once, a silent one after the heartbeat's time."""
-        self.net.cuts.append(cut)
-        self.trace.note(self.now, "", "*", f"cut: {cut.shape.value}: {' '.join(sorted(cut.side))[:80]}")
-        for machine in self.machines.values():
-            for link in machine.links.values():
-                if link.up and cut.severs(machine.label, link.target):
-                    wait = self.random.randint(1, 5) if loud else HEARTBEAT_MS + self.random.randint(0, 500)
-                    self.later(wait, machine, self._severed, machine, link, link.generation)
-
-    def _severed(self, machine: Machine, link: Link, generation: int) -> None:
-        if link.up and link.generation == generation and self.net.severs(machine.label, link.target):
-            self._link_lost(machine, link, 0)
-
-    def mend(self, cut: Cut) -> None:
-        """End one cut; what was handed to connections that still stand arrives."""
-        if cut not in self.net.cuts:
-            return
-        self.net.cuts.remove(cut)
-        self.trace.note(self.now, "", "*", "mended")
-        for machine in self.machines.values():
-            for link in machine.links.values():
-                if link.stuck and link.up and not self.net.drops(machine.label, link.target):
-                    stuck, link.stuck = link.stuck, []
-                    for frame in stuck:
-                        self._launch(machine, link, frame)
-
-    def _link_lost(self, machine: Machine, link: Link, ms: int) -> None:
-        """The connection breaks; its owner hears of it and connects anew."""
-        link.reset()
-        link.retry_ms = RETRY_MS[0]
-        self.later(ms, machine, self.dispatch, machine, PeerDown(link.key))
-        self.later(link.retry_ms + ms, machine, self._connect, machine, link, link.generation)
-
-    def _connect(self, machine: Machine, link: Link, generation: int) -> None:
-        if link.up or link.generation != generation or machine.links.get(link.key) is not link:
-            return
-        target = self._reachable(machine, link.key)
-        if target is None or machine.paused:
-            link.retry_ms = min(RETRY_MS[1], link.retry_ms * 2)
-            self.later(self.random.randint(link.retry_ms // 2, link.retry_ms), machine, self._connect, machine, link, generation)
-            return
-        link.up, link.target, link.clear_ms, link.retry_ms = True, target.label, 0, RETRY_MS[0]
-        self.dispatch(machine, PeerUp(link.key))
-
-    def _reachable(self, machine: Machine, key: str) -> Machine | None:
-        found = [
-            peer
-            for peer in self.by_key.get(key, ())
-            if peer is not machine and peer.engine is not None and not peer.paused and not self.net.severs(machine.label, peer.label)
-        ]
-        if not found:
-            return None
-        target = found[0] if len(found) == 1 else self.random.choice(found)
-        return target if target.running.allowed(machine.key) else None
-
-    def _send(self, machine: Machine, effect: Send) -> list[Effect]:
-        message, engine = effect.message, machine.running
-        answers: list[Effect] = []
-        frame: Frame | None = None
-        for key in effect.keys:
-            link = machine.links.get(key)
-            if link is None or not link.up or not self.net.accepts(link):
-                refused = SendRefused(key, message)
-                self.trace.event(self.now, machine.index, machine.label, refused)
-                answers += engine.handle(refused, machine.now(self.now))
-                continue
-            if frame is None:
-                frame = self._frame(machine, effect)
-            self.bytes_sent += len(frame.frames[1]) + len(frame.frames[0])
-            self.sent[type(message).__name__] += 1
-            if self.net.cuts and self.net.drops(machine.label, link.target):
-                link.under_way += 1
-                link.stuck.append(frame)
-            else:
-                self._launch(machine, link, frame, counted=False)
-        return answers
-
-    def _frame(self, machine: Machine, effect: Send) -> Frame:
-        message = effect.message
-        ages = self.check.sending(machine, message)
-        if isinstance(message, Hello) and machine.version_shift:
-            message = Hello(
-                message.cluster, message.name, message.actor, message.version_min + machine.version_shift,
-                message.version_max + machine.version_shift, message.boot_nonce, message.features, message.ask,
-            )  # fmt: skip
-        try:
-            frames = seams.encode(machine.running, message)
-        except codec.BadMessage as fault:
-            raise Violation(7, machine.label, f"a message that no peer takes: {fault}", self.now) from fault
-        if self.net.garbage and self.net.random.random() < self.net.garbage:
-            frames = self._spoiled(frames)
-            ages = ()
-        return Frame(frames, frame_digest(*frames), self.now, message, ages)
-
-    def _spoiled(self, frames: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-        """What a faulty peer of this or another version could send in its place."""
-        self.happened["garbage sent"] += 1
-        header, body = frames
-        draw = self.net.random.random()
-        if draw < 0.4:
-            return header[:6] + bytes((200,)) + header[7:], body  # a class of a later version
-        if draw < 0.7:
-            cut = body[: len(body) // 2]
-            return header[:7] + len(cut).to_bytes(4, "big") + header[11:], cut
-        return self.net.random.randbytes(len(header)), body[:64]
-
-    def _launch(self, machine: Machine, link: Link, frame: Frame, *, counted: bool = True) -> None:
-        """Put the frame on its way; `counted` if it already takes a place in the queue."""
-        target = self.machines[link.target]
-        arrivals = self.net.arrivals(self.now, link)
-        link.under_way += len(arrivals) - counted
-        for time in arrivals:
-            self.at(time, self._arrive, machine, target, target.life, link, link.generation, frame)
-
-    def _arrive(self, machine: Machine, target: Machine, life: int, link: Link, generation: int, frame: Frame) -> None:
-        if link.generation != generation or target.life != life:
-            return
-        arrived = Arrived(MessageReceived(machine.key, *frame.frames), frame.digest, frame, link, generation)
-        if target.paused:
-            target.inbox.append(arrived)
-        else:
-            self._take(target, arrived)
-
-    # -- the disk -----------------------------------------------------------------------------------------------------
-
-    def _write(self, machine: Machine, effect: Commit | Rebase | SetEpoch) -> None:
-        if not isinstance(effect, SetEpoch):
-            if machine.writing is not None:
-                raise Violation(7, machine.label, "two transactions at once", self.now)
-            machine.writing = effect
-        if isinstance(effect, Commit):
-            self.check.committing(machine, effect.batch)
-            own = [s.edit.counter for s in effect.batch if s.edit.actor == machine.member.actor]
-            if own and max(own) > machine.guard.ceiling:
-                machine.guard.least, machine.guard.ceiling = min(own) - 1, max(own) + machine.guard_block - 1
-        elif isinstance(effect, Rebase):
-            self.check.rebasing(machine, effect)
-        low, high = self.commit_ms
-        ms = self.disks.randint(low, high) if self.now >= machine.slow_until else self.disks.randint(200, 3_000)
-        self.later(ms, machine, self._written, machine, effect)
-
-    def _written(self, machine: Machine, effect: Commit | Rebase | SetEpoch) -> None:
-        failed = self.now < machine.full_until or (self.commit_failure > 0 and self.disks.random() < self.commit_failure)
-        if isinstance(effect, SetEpoch):
-            if failed:
-                self.later(500, machine, self._written, machine, effect)
-                return
-            self._persist(machine, effect)
-            self.dispatch(machine, EpochSet(effect.epoch))
-            return
-        machine.writing = None
-        if failed:
-            self.happened["commit failed"] += 1
-            if isinstance(effect, Commit):
-                self.check.lost(machine, effect.batch)
-                self.dispatch(machine, CommitFailed(effect.batch, "disk full"))
-            else:
-                self.dispatch(machine, RebaseFailed("disk full"))
-            return
-        self._persist(machine, effect)
-        self.dispatch(machine, Committed(effect.batch) if isinstance(effect, Commit) else Rebased())
-
-    def _persist(self, machine: Machine, effect: Commit | Rebase | SetEpoch) -> None:
-        disk = machine.disk
-        match effect:
-            case Commit():
-                raws = {signed.dot: signed.raw for signed in effect.batch}
-                disk.append(raws, self.check.persisting(machine, effect.batch))
-                if self.heard_edit is not None:
-                    for dot in raws:
-                        self.heard_edit(machine, dot)
-            case Rebase():
-                log = None if effect.log is None else {decode_edit(raw).dot: raw for raw in effect.log}
-                known = self.check.rebased_to(machine, effect)
-                disk.rebase(effect.base, effect.gone, log)
-                disk.known = known
-                if log is not None:
-                    clock = self.check.oracle.clock(known)
-                    disk.applied = {actor: min(n, clock[actor]) for actor, n in disk.applied.items() if actor in clock}
-                    counter = clock.get(machine.member.actor, 0)
-                    machine.guard.ceiling = max(machine.guard.ceiling, counter)
-            case SetEpoch():
-                disk.epoch = max(disk.epoch, effect.epoch)
-                machine.guard.epoch = max(machine.guard.epoch, effect.epoch)
-
-    def _save_health(self, machine: Machine, *, again: bool = True) -> None:
-        engine = machine.running
-        machine.disk.save_health({name: encode_stream(stream) for name, stream in engine.exchange.streams.items()})
-        if again:
-            self.later(HEALTH_ROWS_MS, machine, self._save_health, machine)
-
-    # -- the host -----------------------------------------------------------------------------------------------------
-
-    def _plan_apply(self, machine: Machine) -> None:
-        if machine.apply_due <= self.now:
-            machine.apply_due = self.now + self.random.randint(10, 300)
-            self.later(machine.apply_due - self.now, machine, self._apply, machine)
-
-    def _apply(self, machine: Machine) -> None:
-        if machine.paused:
-            self.later(500, machine, self._apply, machine)
-        elif not apply_config(machine, self.check):
-            machine.apply_due = self.now + 2_000
-            self.later(2_000, machine, self._apply, machine)
-
     # -- what users and tests do --------------------------------------------------------------------------------------
 
     def edit(
@@ -648,7 +308,7 @@ class World:
         """A user's write on this machine; returns the number of the request."""
         self._requests += 1
         wall = (WALL_EPOCH_MS + self.now + machine.wall_ms) / 1000
-        self.dispatch(machine, LocalEdit(self._requests, changes, wall, f"u{self._requests}", kind, covers or {}))
+        self.pump.dispatch(machine, LocalEdit(self._requests, changes, wall, f"u{self._requests}", kind, covers or {}))
         return self._requests
 
     def report(self, machine: Machine, states: Mapping[str, str]) -> None:
@@ -656,4 +316,4 @@ class World:
         machine.condition = dict(states)
         wall = (WALL_EPOCH_MS + self.now + machine.wall_ms) / 1000
         cells = tuple(Cell("multipath.map", wwid, state, observed_at=wall) for wwid, state in states.items())
-        self.dispatch(machine, LocalSnapshot(cells))
+        self.pump.dispatch(machine, LocalSnapshot(cells))

@@ -160,22 +160,22 @@ def test_what_waits_for_nothing_that_comes_can_be_forgotten(bench: Bench) -> Non
     bench.offer(chain[0], chain[1], chain[3])
     bench.intake.purge()
     assert bench.intake.held == (chain[0].dot, chain[1].dot)
-    assert bench.intake.lacks(bench.scribe.actor("n1"))
+    assert bench.intake.lacks
     assert bench.commit_all() == chain[:2]
-    assert not bench.intake.lacks(bench.scribe.actor("n1"))
+    assert not bench.intake.lacks
 
 
 def test_own_edits_are_not_lacking(bench: Bench) -> None:
     own = bench.scribe.edit("n1", {"defaults": {"x": "1"}}, bench.clock)
     bench.intake.add_own(own)
-    assert not bench.intake.lacks(bench.scribe.actor("n1"))
+    assert not bench.intake.lacks
     bench.intake.next_batch()
-    assert not bench.intake.lacks(bench.scribe.actor("n1"))
+    assert not bench.intake.lacks
     bench.offer(*bench.chain(1))
-    assert bench.intake.lacks(bench.scribe.actor("n1"))
+    assert bench.intake.lacks
     bench.intake.landed()
     bench.intake.next_batch()
-    assert bench.intake.lacks(bench.scribe.actor("n1")), "on its way to the disk is not here yet"
+    assert bench.intake.lacks, "on its way to the disk is not here yet"
 
 
 def test_an_unknown_author_that_depends_on_nothing_missing_is_refused(bench: Bench) -> None:
@@ -237,11 +237,11 @@ def test_own_edits_come_first_and_are_counted_until_they_land(bench: Bench) -> N
     (other,) = bench.chain(1)
     bench.offer(other)
     bench.intake.add_own(own)
-    assert bench.intake.own_pending(scribe.actor("n1")).total() == 1
+    assert bench.intake.own_pending.total() == 1
     assert bench.intake.next_batch()[0] == (own, other)
-    assert bench.intake.own_pending(scribe.actor("n1")).total() == 1
+    assert bench.intake.own_pending.total() == 1
     bench.intake.landed()
-    assert bench.intake.own_pending(scribe.actor("n1")).total() == 0
+    assert bench.intake.own_pending.total() == 0
 
 
 def test_a_failed_commit_takes_the_own_edits_behind_it_along(bench: Bench) -> None:
@@ -254,5 +254,5 @@ def test_a_failed_commit_takes_the_own_edits_behind_it_along(bench: Bench) -> No
     (other,) = bench.chain(1)
     bench.offer(other)
     assert bench.intake.failed() == (second,)
-    assert bench.intake.own_pending(scribe.actor("n1")).total() == 0
+    assert bench.intake.own_pending.total() == 0
     assert bench.commit() == (other,), "what does not build on it goes on"

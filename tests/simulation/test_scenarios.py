@@ -90,7 +90,7 @@ def test_a_restored_node_takes_a_snapshot_and_its_own_edits_come_late(whole: boo
         story.wait(10)
         assert not any(len(machine.disk.rows) > 14 for machine in story.world.members)
         story.kill("n4")
-        story.world.check.double(story["n4"])
+        story.world.check.health.double(story["n4"])
         story.world.restore(story["n4"], whole=whole)
         story.split({"n4"})
         story.start("n4")
@@ -146,7 +146,7 @@ def test_edits_arrive_through_a_network_that_loses_a_fifth() -> None:
 
 def test_nobody_calls_a_running_node_offline_while_a_fifth_is_lost() -> None:
     story = Scenario(8)
-    story.world.check.strict_liveness = True
+    story.world.check.health.strict_liveness = True
     story.lose(0.2)
     story.wait(600)
     story.agree()
@@ -154,7 +154,7 @@ def test_nobody_calls_a_running_node_offline_while_a_fifth_is_lost() -> None:
 
 def test_nobody_calls_a_running_node_offline_while_others_are_stopped() -> None:
     story = Scenario(8)
-    story.world.check.strict_liveness = True
+    story.world.check.health.strict_liveness = True
     random = Random(3)
     names = [f"n{n}" for n in range(1, 9)]
     for _ in range(100):
