@@ -92,7 +92,7 @@ class AntiEntropy:
                 answer=answer,
                 whole=tuple(sorted(self.whole)),
                 refused=state.exchange.refused,
-                hears=peer.sessions.current,
+                hears=peer.sessions.alive(now_ms),
                 behind=state.replica.unknown_kinds > 0,
                 yours=dict(peer.was) if full and peer.was is not None else {},
             ),

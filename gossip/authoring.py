@@ -15,7 +15,7 @@ from gossip.intake import Intake
 from gossip.mesh import Mesh
 from gossip.state import State
 from store.clocks import Actor, Vector
-from store.document import Options
+from store.document import OVERRIDES, Options, is_config_key
 from store.edits import CHANGE, LATE, RESOLVE, Edit, SignedEdit, encode_body, frozen_changes, seal, session_actor
 from store.limits import limit
 from store.members import MEMBER_PREFIX, MemberState
@@ -67,7 +67,8 @@ class Authoring:
         own = {self.actor, *self._former}
         pending = self._intake.own_pending
         further = any(clock.get(actor, 0) > state.replica.fold.clock.get(actor, 0) + pending[actor] for actor in own)
-        peer.vouched = hears == state.identity.session and not further
+        if hears or further:
+            peer.vouched = hears == state.identity.session and not further
         return further
 
     @property
@@ -99,6 +100,9 @@ class Authoring:
             return "busy", "too many edits wait for the disk: try again"
         if len(state.replica.fold.clock) >= limit("actors") and self.actor not in state.replica.fold.clock:
             return "too-many-actors", f"{limit('actors'):,} actors have written to this cluster: no other can begin"
+        if state.replica.unknown_kinds and event.kind != RESOLVE and any(is_config_key(key) or key == OVERRIDES for key in event.changes):
+            # Its context would cover what it does not know: it would replace that unseen, and nobody would hear of a conflict.
+            return "config-behind", "a newer version wrote edits that this one does not know: upgrade it, or write on a node that does"
         tidies = event.kind == RESOLVE or all(key.startswith(MEMBER_PREFIX) for key in event.changes)
         full = len(state.replica) >= limit("unstable_edits") or state.replica.log_bytes >= limit("unstable_bytes")
         if full and not tidies:

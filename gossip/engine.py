@@ -433,7 +433,7 @@ class Engine:
     def _flush(self, peer: Peer, now_ms: int) -> None:
         if peer.owes_hello:
             peer.owes_hello = False
-            self._state.send((peer.key,), self.mesh.hello(peer))
+            self._state.send((peer.key,), self.mesh.hello(peer, now_ms))
         elif peer.owes_digest:
             peer.owes_digest = False
             self._pull.ask(peer, now_ms)
@@ -499,7 +499,7 @@ class Engine:
             return
         if not self.mesh.listens(peer, session, True, now_ms):
             return
-        first = self.mesh.greeted(peer, hello)
+        first = self.mesh.greeted(peer, hello, now_ms)
         if first is None:
             return
         peer.heard_ms = now_ms

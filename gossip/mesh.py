@@ -6,7 +6,7 @@ from gossip import codec
 from gossip.events import Connect, Disconnect, Remake
 from gossip.messages import Hello
 from gossip.peers import Peer
-from gossip.sessions import Heard
+from gossip.sessions import Heard, Sessions
 from gossip.state import State
 from gossip.view import Ring, View, eager
 from store.limits import limit
@@ -136,7 +136,7 @@ class Mesh:
 
     # -- hello and sessions -------------------------------------------------------------------------------------------
 
-    def hello(self, peer: Peer) -> Hello:
+    def hello(self, peer: Peer, now_ms: int) -> Hello:
         """What this node says of itself first."""
         identity = self._state.identity
         return Hello(
@@ -147,7 +147,7 @@ class Mesh:
             version_max=codec.VERSION_MAX,
             boot_nonce=identity.boot_nonce,
             ask=peer.hello is None,
-            hears=peer.sessions.current,
+            hears=peer.sessions.alive(now_ms),
         )
 
     def listens(self, peer: Peer, session: bytes, hello: bool, now_ms: int) -> bool:
@@ -181,9 +181,9 @@ class Mesh:
         """Ask the peer for its hello, at most once a second."""
         if peer.up and now_ms - peer.reminded_ms >= REMIND_MS:
             peer.reminded_ms = now_ms
-            self._state.send((peer.key,), self.hello(peer))
+            self._state.send((peer.key,), self.hello(peer, now_ms))
 
-    def greeted(self, peer: Peer, hello: Hello) -> bool | None:
+    def greeted(self, peer: Peer, hello: Hello, now_ms: int) -> bool | None:
         """Judge a hello: True if the peer is to be asked now (a new session), False if not, None if it is not accepted."""
         state = self._state
         if hello.version_max < codec.VERSION_MIN or hello.version_min > codec.VERSION_MAX:
@@ -199,7 +199,7 @@ class Mesh:
         first = peer.hello is None or peer.hello.boot_nonce != hello.boot_nonce
         peer.hello = hello
         if peer.up and hello.ask:
-            state.send((peer.key,), self.hello(peer))
+            state.send((peer.key,), self.hello(peer, now_ms))
         return peer.up and first
 
     def heard_as(self, peer: Peer, session: bytes, now_ms: int) -> None:
@@ -226,7 +226,7 @@ class Mesh:
         """Our connection to the peer stands."""
         peer.up, peer.up_ms = True, now_ms
         peer.owes_hello = False
-        self._state.send((peer.key,), self.hello(peer))
+        self._state.send((peer.key,), self.hello(peer, now_ms))
 
     def down(self, peer: Peer) -> None:
         """Our connection to the peer was lost. It must vouch for this node anew: much can happen unseen."""
@@ -241,7 +241,7 @@ class Mesh:
             state.alarm("bad-peer", f"peer {peer.name} sent {what}")
         if peer.bad >= limit("bad_messages"):
             state.counters["peers_expelled"] += 1
-            peer.bad, peer.up, peer.expelled_ms = 0, False, now_ms
+            peer.bad, peer.up, peer.expelled_ms, peer.sessions = 0, False, now_ms, Sessions()
             peer.end_session()
             self._forget(peer.key)
             state.effects.append(Remake(peer.key))

@@ -13,6 +13,7 @@ from store.limits import limit
 
 LEFTOVER_MS = 2_000
 """How long messages of a replaced session may still be on their way."""
+LATELY_MS = 5_000
 SILENT_MS = 15_000
 """After so long without the older of two sessions the newer one is listened to."""
 
@@ -58,6 +59,10 @@ class Sessions:
         self._former, self._replaced_ms = self.current, now_ms
         self.current, self._heard_ms = session, now_ms
         return Heard.NEW
+
+    def alive(self, now_ms: int) -> bytes:
+        """The session that is listened to, if it was heard lately; else nothing: what is not heard proves nothing."""
+        return self.current if now_ms - self._heard_ms < LATELY_MS else b""
 
     def refuses(self, session: bytes) -> bool:
         """Whether this session is the newer one of two that run."""

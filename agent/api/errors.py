@@ -19,6 +19,7 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "forbidden": (HTTPStatus.FORBIDDEN, "the client may not write here, or this node's role does not allow it"),
     "left": (HTTPStatus.FORBIDDEN, "this node has left the cluster: it is read-only"),
     "cloned": (HTTPStatus.FORBIDDEN, "another process runs with this node's keys, and the cluster listens to that one"),
+    "config-behind": (HTTPStatus.FORBIDDEN, "the configuration holds edits of a newer version, which this node must not write over"),
     "retired": (HTTPStatus.FORBIDDEN, "this node was retired from the cluster: it is read-only"),
     "token-unknown": (HTTPStatus.NOT_FOUND, "this node gave out no such join token"),
     "not-found": (HTTPStatus.NOT_FOUND, "there is no such section, LUN, member, node or address"),

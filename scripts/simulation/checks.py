@@ -80,8 +80,9 @@ class Checker(BaseChecks):
         return ()
 
     def alarmed(self, machine: Machine, alarm: Alarm) -> None:
-        """An operator is called: not for a clone where there is none."""
-        if alarm.code in ("clone", "cloned") and not any(m.clone for m in self.world.machines.values()):
+        """An operator is called: not for a clone where there is none (but who sends garbage for a hello is not known for what it is)."""
+        doubtful = self.world.happened["garbage sent"] or any(m.clone for m in self.world.machines.values())
+        if alarm.code in ("clone", "cloned") and not doubtful:
             self.fail(4, machine, f"a false alarm: {alarm.message}")
 
     def second(self) -> None:

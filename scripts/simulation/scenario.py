@@ -19,7 +19,7 @@ LUN = "wwid/36005076801810523800000000000000"
 class Scenario:
     """A cluster in which everybody sees everybody. All invariants are checked all the time; a wait that is in vain is a Violation."""
 
-    def __init__(self, nodes: int, *, seed: int | str = 1, roles: Mapping[str, Role] | None = None, collect_edits: int = 1) -> None:
+    def __init__(self, nodes: int, *, seed: int | str = 1, roles: Mapping[str, Role] | None = None, collect_edits: int = 0) -> None:
         self.world = World(seed, nodes, trace=Trace(), roles=roles)
         self.world.collect_edits = collect_edits
         for machine in list(self.world.machines.values()):

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-import gossip.antientropy
 import store.fold
 from gossip.antientropy import AntiEntropy
 from gossip.authoring import Authoring, Continuity
 from gossip.engine import Engine
-from gossip.events import Accepted, Commit
+from gossip.events import Accepted, Commit, Send
 from gossip.liveness import Liveness
-from gossip.mesh import Mesh
 from gossip.messages import Digest
 from gossip.stability import Stability
 from gossip.upkeep import Upkeep
@@ -70,7 +69,7 @@ def truncated_delta_advances_a_mark(patch: Patch) -> None:
         clock = join(digest.clock, marks.get(peer.key, {}))
         replica = pull._state.replica
         if not replica.behind(clock):
-            send_edits(pull, peer, gossip.antientropy.Digest(digest.clock_hash, digest.state_hash, True, dict(clock), digest.floor))
+            send_edits(pull, peer, Digest(digest.clock_hash, digest.state_hash, True, dict(clock), digest.floor))
         marks[peer.key] = dict(replica.fold.clock)
 
     patch.setattr(AntiEntropy, "_send_edits", mutant)
@@ -121,7 +120,7 @@ def zombie_by_time_out(patch: Patch) -> None:
         for name, member in replica.registry.by_name.items():
             if not member.active and now_ms - since.setdefault(member.actor, now_ms) > 3_000:
                 fold, key = replica.fold, MEMBER_PREFIX + name
-                admissions = [s for s in replica.edits() if s.edit.changes.get(key, {}).get("state") == "joined"]
+                admissions = [s for s in replica.edits() if (s.edit.changes.get(key) or {}).get("state") == "joined"]
                 if admissions and not engine._upkeep.busy:
                     replica._authors.endings.pop(member.actor, None)
                     fold._siblings[key] = (store.fold.sibling(admissions[-1].edit, key),)
@@ -145,12 +144,6 @@ def late_edits_forgotten(patch: Patch) -> None:
     patch.setattr(Upkeep, "_again", lambda upkeep, replica, changes: [])
 
 
-def clones_not_noticed(patch: Patch) -> None:
-    """Every session of a peer is listened to, and writes on."""
-    patch.setattr(Mesh, "cloned", property(lambda mesh: False))
-    dot_used_again(patch)
-
-
 def digest_outgrows_a_message(patch: Patch) -> None:
     """A digest names every edit."""
     ask = AntiEntropy.ask
@@ -158,18 +151,12 @@ def digest_outgrows_a_message(patch: Patch) -> None:
     def mutant(pull: AntiEntropy, *args: Any, **options: Any) -> None:
         sent = len(pull._state.effects)
         ask(pull, *args, **options)
-        for number in range(sent, len(pull._state.effects)):
-            effect = pull._state.effects[number]
-            digest = effect.message
-            if digest.full:
-                every = tuple((s.dot.actor, s.dot.counter) for s in pull._state.replica.edits())
-                pull._state.effects[number] = type(effect)(effect.keys, type(digest)(**{**_fields(digest), "held": every}))
+        for number, effect in enumerate(pull._state.effects[sent:], sent):
+            if isinstance(effect, Send) and isinstance(effect.message, Digest) and effect.message.full:
+                every = tuple((signed.dot.actor, signed.dot.counter) for signed in pull._state.replica.edits())
+                pull._state.effects[number] = Send(effect.keys, msgspec.structs.replace(effect.message, held=every))
 
     patch.setattr(AntiEntropy, "ask", mutant)
-
-
-def _fields(message: Any) -> dict[str, Any]:
-    return {name: getattr(message, name) for name in message.__struct_fields__}
 
 
 def stopped_observer_accuses(patch: Patch) -> None:
@@ -214,20 +201,75 @@ def stopped(seed: int) -> str:
     return ""
 
 
+def behind_the_floor(seed: int) -> str:
+    """A node is put back to a backup, writes alone, and finds that the others have collected what it lacks."""
+    with seams.tightened({}, look_ms=500):
+        story = Scenario(4, seed=seed)
+        try:
+            story.write("n1", LUN, {"alias": "first"})
+            story.wait(3)
+            story.backup("n4")
+            for number in range(5):
+                story.write("n2", LUN, {"alias": f"later-{number}"})
+            story.wait(5)
+            story.kill("n4")
+            story.world.check.health.double(story["n4"])
+            story.world.restore(story["n4"], whole=True)
+            story.split({"n4"})
+            story.start("n4")
+            story.write("n4", LUN, {"alias": "unseen"})
+            story.wait(2)
+            story.agree(60)
+        except Violation as fault:
+            return str(fault)
+    return ""
+
+
+def wiped(seed: int) -> str:
+    """A node loses its database, and its host keeps what the cluster has configured."""
+    story = Scenario(4, seed=seed)
+    try:
+        for number in range(8):
+            story.write(f"n{number % 4 + 1}", f"{LUN}{number:x}", {"alias": f"lun-{number}"})
+        story.wait(3)
+        story.wipe("n3")
+        story.wait(2)
+        story.agree(60)
+    except Violation as fault:
+        return str(fault)
+    return ""
+
+
+def restored(seed: int) -> str:
+    """A whole machine is put back to an image from before its last edits, and its users go on."""
+    story = Scenario(4, seed=seed)
+    try:
+        story.backup("n2")
+        for number in range(3):
+            story.write("n2", LUN, {"alias": f"before-{number}"})
+        story.wait(2)
+        story.restore("n2", whole=True)
+        story.world.edit(story["n2"], {LUN: {"alias": "at once"}})
+        story.wait(2)
+        story.agree(60)
+    except Violation as fault:
+        return str(fault)
+    return ""
+
+
 Mutant = tuple[Callable[[Patch], None], Callable[[int], str]]
 MUTANTS: dict[str, Mutant] = {
     "seen before commit": (seen_before_commit, random_run),
     "acknowledged before commit": (acknowledged_before_commit, random_run),
     "truncated delta advances a mark": (truncated_delta_advances_a_mark, random_run),
     "tombstone collected by age": (tombstone_collected_by_age, random_run),
-    "dot used again": (dot_used_again, random_run),
+    "dot used again": (dot_used_again, restored),
     "winner by wall clock": (winner_by_wall_clock, random_run),
     "concurrent value lost": (concurrent_value_lost, random_run),
     "zombie by time-out": (zombie_by_time_out, random_run),
-    "caught up at once": (caught_up_at_once, random_run),
+    "caught up at once": (caught_up_at_once, wiped),
     "age is not carried": (age_is_not_carried, random_run),
-    "late edits forgotten": (late_edits_forgotten, random_run),
-    "clones not noticed": (clones_not_noticed, random_run),
+    "late edits forgotten": (late_edits_forgotten, behind_the_floor),
     "digest outgrows a message": (digest_outgrows_a_message, many_edits),
     "stopped observer accuses": (stopped_observer_accuses, stopped),
 }
