@@ -180,7 +180,7 @@ class ApplyLoop:
             )
             if outcome.state is ApplyState.IN_SYNC and held is None and not self._purging:
                 await set_applied_clock(self._records, config.clock)
-        except Exception as fault:  # the host is not in our hands: the last good state of the host stays, and the next try comes
+        except Exception as fault:  # the host is not in our hands; its last good state stays, and the next try comes
             log.error("apply failed", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
             outcome = self._failed(digest, fault)
         if held is not None or self._purging or outcome.state not in (ApplyState.IN_SYNC, ApplyState.NOT_APPLICABLE):

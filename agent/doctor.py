@@ -16,6 +16,7 @@ from agent.skew import MOST_SECONDS
 from gossip.addresses import parse_endpoint
 from gossip.authoring import Continuity
 from gossip.liveness import Opinion
+from gossip.peers import Peer
 from gossip.runner import boottime_ms
 from gossip.sockets import check_file_limit
 from store.cells import GOSSIP_REACH
@@ -164,21 +165,34 @@ def _connections(node: Node) -> Iterator[Finding]:
         lost = engine.liveness.opinion(peer.name) is not Opinion.ONLINE or peer.name in found.unheard | found.unreached
         if peer.contested or peer.guest or not lost:
             continue
-        age = engine.liveness.direct_age_ms(peer.name, now)
-        since = "since this agent's start" if age is None else f"for {_long(age / 1000)}"
-        opinion = engine.liveness.opinion(peer.name).value
-        yield Finding(
-            "not-connected",
-            "info" if peer.name in maintained else "warning",
-            f"{peer.name} ({opinion}): not heard directly {since}",
-            f"is its agent running, and can {peer.endpoint} be reached from here, and this node's mesh port from there?",
-        )
+        yield _not_connected(node, peer, "info" if peer.name in maintained else "warning", now)
     flapping = [peer.name for peer in engine.peers.values() if engine.liveness.flapping(peer.name, now)]
     if flapping:
         yield Finding("flapping", "warning", f"lost and found again and again: {_named(flapping)}", "its network, its load, its agent")
     told = {name: read_reach(node.picture.cell(name, GOSSIP_REACH, "reach")) for name in _fresh(node)}
     for line in in_words({**told, node.birth.name: node.host.reach}):
         yield Finding("reach", "warning", line, "firewall rules between the two, in both directions: pathmesh member reach")
+
+
+def _not_connected(node: Node, peer: Peer, severity: str, now: int) -> Finding:
+    """Which way nothing passes. Of one that is not online either way may be broken: what is known is whether a connection to it stands."""
+    engine, found, here = node.runner.engine, node.host.reach, node.runner.engine.member
+    opinion = engine.liveness.opinion(peer.name)
+    unheard = opinion is not Opinion.ONLINE or peer.name in found.unheard
+    unreached = not peer.up if opinion is not Opinion.ONLINE else peer.name in found.unreached
+    age = engine.liveness.direct_age_ms(peer.name, now)
+    since = "since this agent's start" if age is None else f"for {_long(age / 1000)}"
+    ours = f"this node's mesh port{f' ({here.endpoint})' if here is not None else ''}"
+    if unheard and unreached:
+        what = f"neither heard nor reached {since}"
+        hint = f"is its agent running? can {peer.endpoint} be reached from here, and {ours} from there?"
+    elif unheard:
+        what = f"a connection to it stands, but it was not heard directly {since}"
+        hint = f"can {ours} be reached from there? a firewall here, gossip.advertise; its log says what it finds"
+    else:
+        what = "it is heard, but no connection to it can be made"
+        hint = f"can {peer.endpoint} be reached from here? a firewall there, the route to it, its gossip.advertise"
+    return Finding("not-connected", severity, f"{peer.name} ({opinion.value}): {what}", hint)
 
 
 def _storage(node: Node) -> Iterator[Finding]:

@@ -71,10 +71,10 @@ class Host:
             tools_version=self._polling.collector.tools_version,
             told=self._polling.wake,
         )
-        self.apply_now = self._applying.apply_now
-        self.purge = self._applying.purge
-        self.keep = self._applying.keep
-        self.attach = self._polling.attach
+
+    def attach(self, runner: Runner) -> None:
+        """Give it the runner that its health goes to."""
+        self._polling.attach(runner)
 
     def news(self, change: Publish) -> None:
         """Wake apply when the configuration moved, and a poll when somebody accepted paths."""
@@ -90,6 +90,18 @@ class Host:
                 group.create_task(self._applying.run(), name="apply")
         finally:
             self._applying.stopped()
+
+    async def apply_now(self) -> dict[str, Any]:
+        """Apply again at once, whatever the last outcome was; returns the new one, as the apply cell will tell it."""
+        return await self._applying.apply_now()
+
+    async def purge(self) -> dict[str, Any]:
+        """Take everything of ours from this host: see `ApplyLoop.purge`."""
+        return await self._applying.purge()
+
+    async def keep(self) -> None:
+        """Take a purge back: the host gets what the configuration says."""
+        await self._applying.keep()
 
     @property
     def reach(self) -> Reach:

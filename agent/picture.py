@@ -35,6 +35,7 @@ class Picture:
         self._dirty: set[tuple[str, str]] = set()
         self._all_dirty = True
         self._ordered: list[tuple[str, str]] = []
+        self._left: frozenset[str] = frozenset()
         self._excluded: frozenset[str] = frozenset()
         self._version = 0
         self._moved: dict[tuple[str, str], Row | None] | None = None
@@ -60,8 +61,9 @@ class Picture:
         return self._version
 
     def _note_maintenance(self) -> None:
-        """Maintenance ends by the clock, without any news."""
-        excluded = frozenset(self.maintenance())
+        """Maintenance ends by the clock, without any news. A node that has left counts as little as one in maintenance."""
+        maintained = self.maintenance()  # first, for it may find that the members are others
+        excluded = self._left.union(maintained)
         if excluded != self._excluded:
             self._excluded = excluded
             self._all_dirty = True
@@ -87,8 +89,9 @@ class Picture:
     def config(self) -> ConfigView:
         """The configuration now."""
         if self._config is None:
-            members = [m.name for m in self._engine.replica.registry.active]
-            self._config = ConfigView(self._engine.replica.fold, members, {})
+            registry = self._engine.replica.registry
+            self._config = ConfigView(self._engine.replica.fold, [m.name for m in registry.active], {})
+            self._left = frozenset(name for name, member in registry.by_name.items() if member.state is MemberState.LEFT)
         return self._config
 
     def maintenance(self) -> Mapping[str, Maintenance]:

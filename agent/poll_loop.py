@@ -77,13 +77,11 @@ class PollLoop:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        facts = self.collector.facts
         while True:
             self._now.clear()
-            before = (facts.state, facts.version)
+            before = (self.collector.facts.state, self.collector.facts.version)
             await self._poll()
-            facts = self.collector.facts
-            if (facts.state, facts.version) != before:
+            if (self.collector.facts.state, self.collector.facts.version) != before:
                 self._daemon_moved()
             self.polled.set()
             await woken(self._now, self._interval)

@@ -15,7 +15,11 @@ from store.cells import GOSSIP_REACH, Cell
 REACH_ID = "reach"
 HEARD_WITHIN_MS = 10_000
 HEARD_PER_PEER_MS = 3_000
-"""How long a peer may be silent: in a quiet cluster each peer speaks to each other about once per round of pulls."""
+HEARD_PER_PEER_MOST_MS = 15_000
+"""How long a peer may be silent: in a quiet cluster each peer speaks to each other about once per round of pulls.
+
+With many peers a round is long: then one that was not heard directly for a while is asked (gossip/liveness.py), and answers.
+"""
 MOST_NAMES = 256
 
 
@@ -28,7 +32,7 @@ class Reach(NamedTuple):
 
 def look(engine: Engine, now_ms: int) -> Reach:
     """What this node finds now, among the members that it keeps a connection to and that are not offline for everybody."""
-    patience = HEARD_WITHIN_MS + HEARD_PER_PEER_MS * len(engine.peers)
+    patience = HEARD_WITHIN_MS + min(HEARD_PER_PEER_MS * len(engine.peers), HEARD_PER_PEER_MOST_MS)
     unheard, unreached = set(), set()
     for peer in engine.peers.values():
         if peer.contested or peer.guest or engine.liveness.opinion(peer.name) is Opinion.OFFLINE:
@@ -90,23 +94,36 @@ def _sees(a: str, b: str, reach: Reach | None, offline: frozenset[str]) -> str:
 
 
 def one_way(told: Mapping[str, Reach | None]) -> list[tuple[str, str]]:
-    """Pairs `(a, b)` of which a hears b, and b does not hear a; both have to have told."""
-    known = {name: reach for name, reach in told.items() if reach is not None}
-    return sorted((a, b) for b, reach in known.items() for a in reach.unheard if a in known and b not in known[a].unheard)
+    """Pairs `(a, b)` of which a hears b, and nothing passes from a to b; both have to have told."""
+    broken = _broken(told)
+    return sorted((a, b) for a, b in broken if (b, a) not in broken)
 
 
 def cut(told: Mapping[str, Reach | None]) -> list[tuple[str, str]]:
-    """Pairs that do not hear each other, while others hear both."""
+    """Pairs between which nothing passes either way, while others hear both."""
+    broken = _broken(told)
+    return sorted((a, b) for a, b in broken if a < b and (b, a) in broken)
+
+
+def _broken(told: Mapping[str, Reach | None]) -> set[tuple[str, str]]:
+    """Pairs `(a, b)` such that nothing passes from a to b: by b, who does not hear a, or at once by a, whose connection does not stand."""
     known = {name: reach for name, reach in told.items() if reach is not None}
-    return sorted((a, b) for a, reach in known.items() for b in reach.unheard if b in known and a in known[b].unheard and a < b)
+    unheard = {(a, b) for b, reach in known.items() for a in reach.unheard if a in known}
+    return unheard | {(a, b) for a, reach in known.items() for b in reach.unreached if b in known}
 
 
 def in_words(told: Mapping[str, Reach | None]) -> list[str]:
     """One line for each pair that something is wrong with."""
-    return [
-        *(f"{a} hears {b}, {b} does not hear {a}" for a, b in one_way(told)),
-        *(f"{a} and {b} do not hear each other" for a, b in cut(told)),
-    ]
+    lines = []
+    for a, b in one_way(told):
+        heard = told[b]
+        silent = heard is not None and a in heard.unheard
+        lines.append(f"{a} hears {b}, {b} does not hear {a}" if silent else f"{a} cannot connect to {b}, but hears it")
+    for a, b in cut(told):
+        one, other = told[a], told[b]
+        silent = one is not None and other is not None and b in one.unheard and a in other.unheard
+        lines.append(f"{a} and {b} do not hear each other" if silent else f"{a} and {b} do not reach each other")
+    return lines
 
 
 def reach_document(nodes: Mapping[str, Mapping[str, Any]], told: Mapping[str, Reach | None]) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from apply.storages import ExpectedNodes
 from apply.sysfs import NoFacts, PathFacts
 from apply.topology import Seen, Topology, clean
 from store.cells import MULTIPATH_MAP, Cell
+from store.limits import limit
 
 PENDING_SECONDS = 60.0
 """How long a LUN may take from entering the allow-list, or from the beginning of an apply, to having a map."""
-MAX_MAPS = 4096
-MAX_PATHS_LISTED = 32
+MAX_MAPS = limit("luns_per_node")
+MAX_PATHS_LISTED = limit("paths_per_lun")
 """Paths listed one by one in a cell; all of them are counted."""
 _MANAGEABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=@,-]{0,126}")
 

@@ -115,7 +115,7 @@ class AntiEntropy:
         if self._announcements and now_ms >= self._announcements[0]:
             self._announcements = [due for due in self._announcements if due > now_ms]
             for peer in self._mesh.open:
-                if not dominates(self._state.clocks.of(peer.name) or {}, self._state.clocks.own):
+                if not dominates(self._state.clocks.of(peer.actor) or {}, self._state.clocks.own):
                     self.ask(peer, now_ms, full=False, span=NOBODY)
 
     def ask_soon(self, peer: Peer, now_ms: int) -> None:
@@ -189,7 +189,7 @@ class AntiEntropy:
             peer.floor = digest.floor
             self.note_clock(peer, digest.clock)
             if not peer.contested:
-                peer.was = clocks.told(peer.name, digest.clock) or peer.was
+                peer.was = clocks.told(peer.actor, digest.clock) or peer.was
                 if peer.was is not None and dominates(digest.clock, peer.was):
                     peer.was = None
         elif digest.clock_hash == clocks.hash:
@@ -198,7 +198,7 @@ class AntiEntropy:
             if peer.floor is None:
                 peer.floor = clocks.own  # it is no higher than the peer's clock
             if not peer.contested:
-                clocks.same(peer.name)
+                clocks.same(peer.actor)
         elif peer.key not in self.lacking:
             self.lacking[peer.key] = UNKNOWN
 
@@ -212,7 +212,7 @@ class AntiEntropy:
         state, digest = self._state, self.unanswered.pop(peer.key)
         same = digest.clock_hash == state.clocks.hash
         stranded = digest.full and state.replica.behind(digest.clock)
-        if digest.full and not same and not stranded and not self.silent:
+        if digest.full and not same and not stranded and not self.silent and dominates(state.clocks.own, digest.floor):
             self._send_edits(peer, digest)
         if not peer.contested:
             self._send_health(peer, digest, now_ms)
@@ -247,7 +247,8 @@ class AntiEntropy:
 
     def push(self, raws: Iterable[bytes], keys: Iterable[str]) -> None:
         """Send edits as news to those of these peers that have shown their floor."""
-        met = tuple(key for key in keys if self._mesh.peers[key].floor is not None)
+        own, peers = self._state.clocks.own, self._mesh.peers
+        met = tuple(key for key in keys if (floor := peers[key].floor) is not None and dominates(own, floor))
         if not self.silent:
             for chunk in chunks(raws):
                 self._state.send(met, Delta(edits=chunk, push=True))

@@ -43,6 +43,7 @@ class Authoring:
         self._state = state
         self._mesh = mesh
         self._intake = intake
+        self._doubted = False
         self._nonce = b""
         """What the session actor is made from; empty while this node writes as its identity actor."""
         identity = state.identity.actor
@@ -76,6 +77,10 @@ class Authoring:
         """Under which actor the next edit goes."""
         return session_actor(self._state.identity.actor, self._nonce) if self._nonce else self._state.identity.actor
 
+    def doubt(self) -> None:
+        """Something has happened after which even this process may not be what it was: its machine may have been set back while it ran."""
+        self._doubted = True
+
     def renew(self) -> None:
         """Never write under the present actor again."""
         self._nonce = self._state.random.randbytes(16)
@@ -98,12 +103,12 @@ class Authoring:
             return "cloned", "another process runs with this node's keys, and the cluster listens to that one: this one is read-only"
         if self._intake.own_pending.total() >= limit("pending_local_edits"):
             return "busy", "too many edits wait for the disk: try again"
-        if len(state.replica.fold.clock) >= limit("actors") and self.actor not in state.replica.fold.clock:
-            return "too-many-actors", f"{limit('actors'):,} actors have written to this cluster: no other can begin"
         if state.replica.unknown_kinds and event.kind != RESOLVE and any(is_config_key(key) or key == OVERRIDES for key in event.changes):
             # Its context would cover what it does not know: it would replace that unseen, and nobody would hear of a conflict.
             return "config-behind", "a newer version wrote edits that this one does not know: upgrade it, or write on a node that does"
         tidies = event.kind == RESOLVE or all(key.startswith(MEMBER_PREFIX) for key in event.changes)
+        if not tidies and len(state.replica.fold.clock) >= limit("actors") and self.actor not in state.replica.fold.clock:
+            return "too-many-actors", f"{limit('actors'):,} actors have written to this cluster: no other can begin"
         full = len(state.replica) >= limit("unstable_edits") or state.replica.log_bytes >= limit("unstable_bytes")
         if full and not tidies:
             return "log-full", "the log of edits is full: some member has not received them; see `pathmesh doctor`"
@@ -111,7 +116,8 @@ class Authoring:
 
     def make(self, event: LocalEdit, continuity: Continuity) -> SignedEdit:
         """The edit, on what is committed here and what waits for the disk. EditError beyond the limits of one."""
-        if not self._nonce and continuity is not Continuity.SURE and not founds(event.changes, self._state.replica):
+        doubted, self._doubted = self._doubted, False
+        if (doubted or not self._nonce) and continuity is not Continuity.SURE and not founds(event.changes, self._state.replica):
             self.renew()
         covers = {key: [(d.actor, d.counter) for d in dots] for key, dots in event.covers.items()} if event.kind == RESOLVE else {}
         pending = self._intake.own_pending

@@ -203,7 +203,10 @@ class Engine:
 
     def clock_of(self, name: str) -> Vector | None:
         """The newest clock that the member is known to have."""
-        return self._state.clocks.own if name == self.identity.name else self._state.clocks.of(name)
+        if name == self.identity.name:
+            return self._state.clocks.own
+        member = self.replica.registry.by_name.get(name)
+        return None if member is None else self._state.clocks.of(member.actor)
 
     def connected(self, name: str) -> bool:
         """Whether this node and the member talk with each other directly now, both ways."""
@@ -312,14 +315,15 @@ class Engine:
             self._upkeep.advance()
 
     def _committed(self, batch: tuple[SignedEdit, ...], now_ms: int) -> None:
-        voided = self.replica.voided
+        beyond = self.replica.voided - self.replica.unknown_kinds
         keys = self.replica.commit(*batch)
         self._storage_failed = False
         self._state.clocks.advance(self.replica.fold.clock)
         self._pull.committed()
-        if self.replica.voided > voided:
-            self.counters["edits_void"] += self.replica.voided - voided
-            self._state.alarm("edits-void", "edits of an unknown kind, or beyond their author's rights, change nothing here")
+        beyond = self.replica.voided - self.replica.unknown_kinds - beyond
+        if beyond > 0:
+            self.counters["edits_void"] += beyond
+            self._state.alarm("edits-void", "edits beyond their author's rights change nothing here")
         self._intake.landed()
         own = [signed for signed in batch if signed.edit.owner == self.identity.actor and _request(signed) in self._requests]
         self._pull.push((signed.raw for signed in own), self.mesh.eager_keys())
@@ -390,9 +394,9 @@ class Engine:
         self.mesh.follow()
         self._vitals.follow(now_ms)
         self._pull.follow()
-        self._state.clocks.keep(self.mesh.watched)
-        for name in self.diverged - self.mesh.by_name.keys():
-            self.diverged.discard(name)
+        self._state.clocks.keep({*(m.actor for m in self.replica.registry.by_name.values()), *self.replica.endings})
+        for name in sorted(self.diverged - self.mesh.by_name.keys()):
+            self._upkeep.agree(name)
         gone = self.exchange.prune(self.replica.registry)
         if gone:
             self._state.publish(health=gone)
@@ -417,6 +421,8 @@ class Engine:
             return
         self.mesh.down(peer)
         self._pull.closed(peer)
+        if not any(self.mesh.open):
+            self._authoring.doubt()
         self.liveness.link_down(peer.name, now_ms)
 
     def _refused(self, event: SendRefused) -> None:
@@ -484,7 +490,7 @@ class Engine:
             case Probe():
                 self._vitals.probe(peer, message)
             case Alive():
-                self._vitals.alive(message, now_ms)
+                self._vitals.alive(peer, message, now_ms)
             case Fetch():
                 self._upkeep.fetch(peer, message, now_ms)
             case Chunk():
@@ -509,7 +515,7 @@ class Engine:
             self._pull.ask_first(peer, now_ms)
 
     def _delta(self, peer: Peer, delta: Delta, now_ms: int) -> None:
-        shown = self._state.clocks.of(peer.name)
+        shown = self._state.clocks.of(peer.actor)
         if delta.edits and delta.push and shown is not None and self.replica.behind(shown):
             # It was restored and may not know it yet. What it wrote has not seen what everybody else has, and comes again as late edits.
             self.counters["edits_from_behind"] += len(delta.edits)
@@ -538,7 +544,7 @@ class Engine:
                 self._was_restored(f"{peer.name} knows that this node once had edits that are not here")
         else:
             self.mesh.heard_as(peer, digest.hears, now_ms)
-        if self._pulse.follow_own(digest):
+        if self._pulse.follow_own(digest, now_ms):
             self._was_restored(f"{peer.name} has heard this node further on than it is")
         if digest.full and self._upkeep.check_floor(peer, now_ms) and self.member is not None:
             # Whatever a member once showed to have keeps the floor from going beyond that.
@@ -559,6 +565,7 @@ class Engine:
 
     def _was_restored(self, why: str) -> None:
         """This node was further on once."""
+        self._authoring.doubt()
         if self._authoring.restored:
             return
         self._authoring.restored = True
@@ -571,6 +578,7 @@ class Engine:
         if now_ms - self._ticked_ms > PAUSED_MS:
             for peer in self.peers.values():
                 peer.vouched = False
+            self._authoring.doubt()
         self._ticked_ms = now_ms
         continuity = self.continuity
         if continuity is Continuity.CLONED and self._was is not Continuity.CLONED:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from store.clocks import Actor, Dot, dominates
-from store.edits import EditError, SignedEdit, decode_edit
+from store.edits import RESOLVE, Edit, EditError, SignedEdit, decode_edit
 from store.limits import limit
-from store.members import registered
+from store.members import MEMBER_PREFIX, registered
 from store.replica import Admission, Replica
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -125,9 +125,12 @@ class Intake:
             ahead[signed.edit.actor] = signed.edit.counter
             renewed.update(member.actor for member in registered(signed.edit.changes))
         size, refused, moved = 0, 0, True
+        full = len(self._replica) >= 2 * limit("unstable_edits") or self._replica.log_bytes >= 2 * limit("unstable_bytes")
         while moved and self._held:
             moved = False
             for signed, signer in self._in_order():
+                if full and not is_tidy(signed.edit):
+                    continue
                 if signed.edit.owner in renewed:
                     continue  # what it may do can only be judged once its registration is committed
                 verdict = self._replica.admit(signed, ahead, signer)
@@ -178,3 +181,8 @@ class Intake:
             else:
                 self._drop(signed.dot)
                 self._counters["hold_back_dropped"] += 1
+
+
+def is_tidy(edit: Edit) -> bool:
+    """Whether the edit may come even if the log is full: it resolves a conflict, or changes members only."""
+    return edit.kind == RESOLVE or all(key.startswith(MEMBER_PREFIX) for key in edit.changes)

@@ -17,6 +17,9 @@ from functools import partial
 
 PING_AFTER_MS = 2_000
 PING_EVERY_MS = 1_000
+QUIET_AFTER_MS = 12_000
+QUIET_EVERY_MS = 4_000
+"""A member that is heard through others alone is pinged too, so that one which cannot be heard directly is known as such."""
 SUSPECT_AFTER_MS = 3_500
 OFFLINE_AFTER_MS = 7_000
 LOST_SUSPECT_AFTER_MS = 400
@@ -152,7 +155,10 @@ class Liveness:
             if watch.opinion is not Opinion.OFFLINE:
                 present += 1
                 silent_ones += silent >= PING_AFTER_MS
-            if silent >= PING_AFTER_MS + self.slack_ms and now_ms - watch.pinged_ms >= PING_EVERY_MS and watch.link_lost_ms is None:
+            asked = now_ms - watch.pinged_ms
+            due_ping = silent >= PING_AFTER_MS + self.slack_ms and asked >= PING_EVERY_MS
+            quiet = now_ms - watch.direct_ms >= QUIET_AFTER_MS and asked >= QUIET_EVERY_MS
+            if (due_ping or quiet) and watch.link_lost_ms is None:
                 watch.pinged_ms = now_ms
                 ping.append(name)
         self._alone = present >= ALONE and silent_ones == present

@@ -8,7 +8,7 @@ from gossip.messages import Hello
 from gossip.peers import Peer
 from gossip.sessions import Heard, Sessions
 from gossip.state import State
-from gossip.view import Ring, View, eager
+from gossip.view import Neighbourhood, View, eager
 from store.limits import limit
 from store.members import Member, MemberState
 
@@ -36,7 +36,8 @@ class Mesh:
         self.view = View(frozenset(), (), True)
         self._state = state
         self._forget = forget
-        self._ring_names: frozenset[str] = frozenset()
+        self._neighbourhood = Neighbourhood(state.identity.name, state.replica.cluster_id)
+        self._seen: frozenset[str] = frozenset()
         self._outside_due = now_ms + OUTSIDE_EVERY_MS
 
     # -- whom -----------------------------------------------------------------------------------------------------------
@@ -74,17 +75,18 @@ class Mesh:
                 peer.endpoint = member.endpoint
                 state.effects.append(Connect(key, member.endpoint))
             peer.name, peer.registered, peer.contested = labels[key], member.name, labels[key] != member.name
+            peer.actor = member.actor
             peer.guest = not peer.contested and member.name not in self.view.peers
         self._index()
         self.watched = frozenset(known)
 
     def _see(self, names: frozenset[str]) -> None:
-        if names != self._ring_names:
-            self._ring_names = names
-            self.view = Ring(sorted(names), self._state.replica.cluster_id).view(self._state.identity.name)
+        if names != self._seen:
+            self._seen = names
+            self.view = self._neighbourhood.view(names)
 
     def _add(self, member: Member, label: str) -> Peer:
-        peer = self.peers[member.curve_key] = Peer(member.curve_key, label, member.endpoint, member.name)
+        peer = self.peers[member.curve_key] = Peer(member.curve_key, label, member.endpoint, member.name, member.actor)
         self._state.effects.append(Connect(member.curve_key, member.endpoint))
         return peer
 
@@ -132,7 +134,7 @@ class Mesh:
     def eager_keys(self, but: str = "") -> tuple[str, ...]:
         """Whom news goes to at once: everybody in a small cluster, ⌈log2 N⌉ + 1 in a large one."""
         names = [peer.name for peer in self.open if peer.key != but]
-        return tuple(self.by_name[name].key for name in eager(self.view, names, self._state.random))
+        return tuple(self.by_name[name].key for name in eager(self.view, names, len(self._seen), self._state.random))
 
     # -- hello and sessions -------------------------------------------------------------------------------------------
 

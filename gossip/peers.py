@@ -26,6 +26,7 @@ class Peer:
     endpoint: str
     registered: str
     """The name in its hello."""
+    actor: bytes
     contested: bool = False
     guest: bool = False
     """Not in this node's view: connected only for as long as it talks with this node."""
@@ -38,6 +39,8 @@ class Peer:
     sessions: Sessions = field(default_factory=Sessions)
     floor: Vector | None = None
     """What may be gone from the peer's log; None until it has shown that in this session. Nothing of ours is pushed to it before."""
+    distrusted_until: int = -(10**9)
+    """Until when no snapshot is fetched from it: the last one led to nothing."""
     was: Vector | None = None
     """A clock that it once had and has no more."""
     vouched: bool = False

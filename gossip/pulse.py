@@ -20,6 +20,8 @@ from store.limits import limit
 PUSH_GAP_MS = 500
 EPOCH_LEAP = 2**20
 """How far beyond its own epoch a node follows what a peer has heard of it. More is not believed."""
+MOVE_EVERY_MS = 5_000
+"""How often at most the epoch moves for what others claim."""
 HAND_ON_TO = 3
 """In a large cluster new content is handed on to so many peers; others see from the node's beats that it is there, and ask."""
 
@@ -41,6 +43,7 @@ class Pulse:
         self._pushed_ms = -(10**9)
         self._pushed_seq = 0
         self._epoch_asked = 0
+        self._moved_ms = -(10**9)
         self._equivocal: dict[str, Position] = {}
 
     # -- this node's own ----------------------------------------------------------------------------------------------
@@ -84,7 +87,7 @@ class Pulse:
             self._state.send(keys, Delta(health=(part,), push=True))
         self._pushed_ms, self._pushed_seq, self.waits = now_ms, own.head.seq, False
 
-    def follow_own(self, digest: Digest) -> bool:
+    def follow_own(self, digest: Digest, now_ms: int) -> bool:
         """A peer that has heard this node further on than it is has heard one of its former lives: its epoch must come after that.
 
         Returns whether it is so.
@@ -92,8 +95,9 @@ class Pulse:
         state = self._state
         epoch = state.exchange.beyond_own(digest.health)
         own = max(state.identity.epoch, self._epoch_asked)
-        if epoch is None or epoch < own or epoch > own + EPOCH_LEAP or self._passive():
+        if epoch is None or epoch < own or epoch > own + EPOCH_LEAP or self._passive() or now_ms - self._moved_ms < MOVE_EVERY_MS:
             return False
+        self._moved_ms = now_ms
         self._epoch_asked = epoch + 1
         state.counters["epochs_moved"] += 1
         state.effects.append(SetEpoch(epoch + 1))
@@ -131,7 +135,7 @@ class Pulse:
         result = state.exchange.take(delta, state.replica.registry, now_ms, peer.key)
         if result is Merge.TAKEN:
             self._pull.whole.discard(delta.node)
-            state.clocks.tagged(delta.node, delta.head.clock_tag)
+            state.clocks.tagged(delta.head.actor, delta.head.clock_tag)
             if delta.node != peer.name:
                 self._vitals.heard(delta.node, now_ms, delta.age_ms)
             if push and not self._mesh.view.full_mesh:

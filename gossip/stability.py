@@ -37,7 +37,8 @@ class Clocks:
         self.own: Vector = {}
         self.hash = b""
         self._past: OrderedDict[bytes, Vector] = OrderedDict()
-        self._known: dict[str, Vector] = {}
+        self._known: dict[Actor, Vector] = {}
+        """By identity actor: who comes under a name that was used before begins anew."""
         self.advance(clock)
 
     @property
@@ -53,41 +54,40 @@ class Clocks:
         while len(self._past) > limit("past_clocks"):
             self._past.popitem(last=False)
 
-    def told(self, name: str, clock: Vector) -> Vector | None:
+    def told(self, member: Actor, clock: Vector) -> Vector | None:
         """The member itself showed its clock. Returns the one that it had before, if that went further: the member has lost edits."""
-        before = self._known.get(name)
-        self._known[name] = clock
+        before = self._known.get(member)
+        self._known[member] = clock
         return before if before is not None and not dominates(clock, before) else None
 
-    def same(self, name: str) -> None:
+    def same(self, member: Actor) -> None:
         """The member showed that its clock is this node's."""
-        self._known[name] = self.own
+        self._known[member] = self.own
 
-    def tagged(self, name: str, tag: bytes) -> None:
+    def tagged(self, member: Actor, tag: bytes) -> None:
         """A beat of the member names its clock: known if this node has had the same."""
         clock = self._past.get(tag)
         if clock is not None:
-            self._known[name] = clock
+            self._known[member] = clock
 
-    def of(self, name: str) -> Vector | None:
+    def of(self, member: Actor) -> Vector | None:
         """The newest clock that the member is known to have."""
-        return self._known.get(name)
+        return self._known.get(member)
 
-    def keep(self, names: Iterable[str]) -> None:
+    def keep(self, members: Iterable[Actor]) -> None:
         """Forget all others."""
-        wanted = set(names)
-        for name in self._known.keys() - wanted:
-            del self._known[name]
+        wanted = set(members)
+        for member in self._known.keys() - wanted:
+            del self._known[member]
 
-    def stability(self, active: Iterable[str], departed: Mapping[str, Dot], floor: Vector) -> Stability:
-        """What all have, given the other `active` members and the edits that ended the `departed` ones; never less than `floor`."""
-        names = list(active)
-        known = {name: self._known.get(name) for name in names}
+    def stability(self, active: Mapping[str, Actor], departed: Mapping[Actor, Dot], floor: Vector) -> Stability:
+        """What all have, given the other `active` members by name and the edits that ended the `departed`; never less than `floor`."""
+        known = {name: self._known.get(member) for name, member in active.items()}
         blocked = tuple(sorted(name for name, clock in known.items() if clock is None or not dominates(clock, self.own)))
         stable = self._minimum(known.values())
-        for name, dot in departed.items():
+        for member, dot in departed.items():
             if stable is not None and not covers(stable, dot):
-                stable = self._minimum((stable, self._known.get(name)))
+                stable = self._minimum((stable, self._known.get(member)))
         return Stability(floor if stable is None or not dominates(stable, floor) else stable, blocked)
 
     def _minimum(self, clocks: Iterable[Vector | None]) -> Vector | None:

@@ -19,7 +19,7 @@ from gossip.state import State
 from gossip.transfer import BulkClient, BulkServer
 from store.absorb import LateChange, absorb
 from store.base import encode_base
-from store.clocks import Dot, dominates
+from store.clocks import Vector, dominates
 from store.edits import CHANGE, LATE, EditError, SignedEdit
 from store.limits import limit
 from store.replica import Replica
@@ -27,6 +27,8 @@ from store.snapshot import Snapshot, SnapshotError, make_snapshot, read_snapshot
 
 LOOK_EVERY_MS = 10_000
 REPAIR_EVERY_MS = 10_000
+DISTRUST_MS = 30_000
+"""After a transfer that led to nothing the same peer is not asked for another so soon."""
 
 
 class Upkeep:
@@ -55,6 +57,9 @@ class Upkeep:
         self._server = BulkServer(lambda: make_snapshot(state.replica), state.counters)
         self._repair = Repair(lambda: state.replica, state.counters)
         self._repair_due = now_ms
+        self._agreed: set[str] = set()
+        """The peers that have shown this node's state at its present clock. While there are any, who differs is the odd one out."""
+        self._agreed_clock = b""
         self._arrived: bytes | None = None
         self._readmit: Mapping[str, SignedEdit] = {}
         self._collect_edits = collect_edits
@@ -106,6 +111,7 @@ class Upkeep:
             self._state.replica = replica
             self._intake.rebase(replica)
             self._state.clocks.advance(replica.fold.clock)
+            self._kept = (0, 0)
 
         self._begin(Rebase(encode_base(base), (), tuple(signed.raw for signed in replica.edits())), finish)
 
@@ -115,12 +121,8 @@ class Upkeep:
         """What all members have, and who is behind."""
         state = self._state
         replica, own = state.replica, state.identity.name
-        departed: dict[str, Dot] = {}
-        for name, member in replica.registry.by_name.items():
-            ending = replica.endings.get(member.actor)
-            if not member.active and ending is not None:
-                departed[name] = ending.by
-        active = (member.name for member in replica.registry.active if member.name != own)
+        departed = {actor: ending.by for actor, ending in replica.endings.items()}
+        active = {member.name: member.actor for member in replica.registry.active if member.name != own}
         return state.clocks.stability(active, departed, replica.floor)
 
     def look(self, now_ms: int) -> None:
@@ -130,7 +132,8 @@ class Upkeep:
         self._look_due = now_ms + LOOK_EVERY_MS
         replica = self._state.replica
         edits, size = self._kept
-        if len(replica) - edits < self._collect_edits and replica.log_bytes - size < limit("collect_bytes"):
+        few = len(replica) - edits < self._collect_edits and replica.log_bytes - size < limit("collect_bytes")
+        if few and len(replica) < limit("unstable_edits") // 10 and replica.log_bytes < limit("unstable_bytes") // 10:
             return
         stable = self.stability().floor
         if dict(stable) == dict(replica.floor):
@@ -163,13 +166,25 @@ class Upkeep:
 
     def check_floor(self, peer: Peer, now_ms: int) -> bool:
         """Fetch a snapshot from the peer if edits that are lacking here may be gone from its log; whether that is so."""
-        if peer.floor is None or dominates(self._state.replica.fold.clock, peer.floor):
+        if peer.floor is None or dominates(self._state.replica.fold.clock, peer.floor) or not self._believed(peer.floor, peer):
             return False
+        if now_ms < peer.distrusted_until:
+            return True
         self._pull.silent = True
         if self._client.peer is None and self._arrived is None and not self.busy:
             self._state.counters["snapshots_begun"] += 1
             self._state.send((peer.key,), self._client.start(peer.key, now_ms))
         return True
+
+    def _believed(self, floor: Vector, source: Peer | None) -> bool:
+        """Whether another member confirms that so much may be collected: what is, all have, so its clock must cover it.
+
+        Who is connected to nobody else, or is no member yet, has nobody to ask and little to lose.
+        """
+        others = [p for p in self._mesh.open if p is not source and not p.contested]
+        if not others or self._state.member is None:
+            return True
+        return any((clock := self._state.clocks.of(p.actor)) is not None and dominates(clock, floor) for p in others)
 
     def fetch(self, peer: Peer, fetch: Fetch, now_ms: int) -> None:
         """A peer wants a piece of this node's snapshot."""
@@ -181,6 +196,7 @@ class Upkeep:
         found = self._client.take(peer.key, chunk, now_ms)
         if isinstance(found, bytes):
             self._arrived = found
+            peer.distrusted_until = now_ms + DISTRUST_MS  # if this one is not taken, the next is not asked for at once
             self.advance()
         else:
             for fetch in found:
@@ -189,11 +205,13 @@ class Upkeep:
     def tick(self, now_ms: int) -> None:
         """Ask again for what did not come; give up a peer that is gone."""
         self._server.tick(now_ms)
+        fetching = self._client.peer
         for key, fetch in self._client.tick(now_ms):
             self._state.send((key,), fetch)
+        if fetching is not None and self._client.peer is None and (peer := self._mesh.peers.get(fetching)) is not None:
+            peer.distrusted_until = now_ms + DISTRUST_MS
         if self._pull.silent and self._client.peer is None and self._arrived is None and not self.busy:
-            floors = [p.floor for p in self._mesh.open if p.floor is not None]
-            self._pull.silent = not all(dominates(self._state.replica.fold.clock, floor) for floor in floors)
+            self._pull.silent = False
         self.look(now_ms)
 
     def _install(self, data: bytes) -> None:
@@ -205,6 +223,10 @@ class Upkeep:
         except SnapshotError as fault:
             state.counters["snapshots_refused"] += 1
             state.alarm("snapshot-refused", f"a snapshot that a peer sent is not taken: {fault}")
+            return
+        if not self._believed(snapshot.base.floor, None) or snapshot.base.lamport > sum(snapshot.base.clock.values()) + 1:
+            state.counters["snapshots_refused"] += 1
+            state.alarm("snapshot-refused", "a snapshot that a peer sent leaves out more than any other member confirms")
             return
         if dominates(state.replica.fold.clock, snapshot.base.clock):
             return  # what it brings came otherwise meanwhile
@@ -242,20 +264,21 @@ class Upkeep:
                 written.append(signed)
         if written:
             self._state.counters["late_edits"] += len(written)
-            self._state.alarm(
-                "late-edits", f"{len(written)} edits of this node came late: they stand beside the others' as conflicts"
-            )
+            self._state.alarm("late-edits", f"{len(written)} edits of this node came late: they stand beside the others' as conflicts")
         return written
 
     # -- divergence ---------------------------------------------------------------------------------------------------
 
     def compare(self, peer: Peer, state_hash: bytes, now_ms: int) -> None:
         """The peer has the same edits: it must have the same state."""
+        if self._agreed_clock != self._state.clocks.hash:
+            self._agreed_clock = self._state.clocks.hash
+            self._agreed.clear()
         if state_hash == self._state.replica.fold.state_hash:
-            self.diverged.discard(peer.name)
-            if not self.diverged:
-                self.frozen = frozenset()
+            self._agreed.add(peer.name)
+            self.agree(peer.name)
             return
+        self._agreed.discard(peer.name)
         if peer.name not in self.diverged:
             self.diverged.add(peer.name)
             self._state.counters["divergences"] += 1
@@ -282,17 +305,15 @@ class Upkeep:
         step = self._repair.take(peer.key, ranges)
         for answer in step.send:
             self._state.send((peer.key,), answer)
-        if step.frozen and step.frozen != self.frozen:
+        if step.frozen and step.frozen != self.frozen and not self._agreed - self.diverged:
             self.frozen = step.frozen
-            self._state.alarm(
-                "frozen", f"{len(step.frozen)} keys differ from {peer.name}'s beyond repair: nothing is applied here"
-            )
+            self._state.alarm("frozen", f"{len(step.frozen)} keys differ from {peer.name}'s beyond repair: nothing is applied here")
         if step.readmit:
             self._readmit = step.readmit
             self.advance()
 
-    # -- who belongs to it --------------------------------------------------------------------------------------------
-
-    def forget_peer(self, name: str) -> None:
-        """The peer is no member any more: nothing is compared with it."""
+    def agree(self, name: str) -> None:
+        """The peer has this node's state, or is no member any more."""
         self.diverged.discard(name)
+        if not self.diverged:
+            self.frozen = frozenset()

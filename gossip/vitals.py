@@ -26,6 +26,7 @@ PROBES = 3
 SCAN_MS = 1_000
 JUDGE_MS = 450
 """How often all members are judged. Below the time between two ticks: each of those does it, unless they are hurried."""
+ANSWER_WITHIN_MS = 5_000
 _QUESTIONS = 256
 
 
@@ -37,6 +38,8 @@ class Vitals:
         self._state = state
         self._mesh = mesh
         self._probing: dict[int, tuple[str, str]] = {}
+        self._asked: dict[tuple[str, str], int] = {}
+        """When which peer was asked after which member."""
         self._nonce = 0
         self._standing: dict[str, Reporter] = {}
         self._beat_due = now_ms + BEAT_MS
@@ -111,7 +114,7 @@ class Vitals:
         for node, beat in beats.items():
             result = state.exchange.hear(node, beat, state.replica.registry, now_ms)
             if result is Merge.BEAT:
-                state.clocks.tagged(node, beat.clock_tag)
+                state.clocks.tagged(state.replica.registry.by_name[node].actor, beat.clock_tag)
                 self.liveness.heard(node, now_ms, beat.age_ms)
                 self.touch((node,), now_ms)
                 self.hand_on(node, peer.key)
@@ -150,8 +153,11 @@ class Vitals:
             del self._probing[next(iter(self._probing))]
         self._state.send((target.key,), Ping(self._nonce))
 
-    def alive(self, alive: Alive, now_ms: int) -> None:
-        self.heard(alive.target, now_ms, alive.age_ms)
+    def alive(self, peer: Peer, alive: Alive, now_ms: int) -> None:
+        """Take the word of a third member, if it was asked for it lately; once."""
+        asked_ms = self._asked.pop((peer.key, alive.target), None)
+        if asked_ms is not None and now_ms - asked_ms <= ANSWER_WITHIN_MS:
+            self.heard(alive.target, now_ms, alive.age_ms)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -184,7 +190,11 @@ class Vitals:
                 state.send((peer.key,), Ping(self._nonce))
         for name in questions.probe:
             helpers = [p.key for p in self._mesh.open if p.name != name]
-            state.send(tuple(state.random.sample(helpers, min(PROBES, len(helpers)))), Probe(name))
+            chosen = state.random.sample(helpers, min(PROBES, len(helpers)))
+            self._asked.update(dict.fromkeys(((key, name) for key in chosen), now_ms))
+            while len(self._asked) > _QUESTIONS:
+                del self._asked[next(iter(self._asked))]
+            state.send(chosen, Probe(name))
         if questions.changed:
             self.touch(questions.changed, now_ms)
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
+from agent.accept import accept
 from agent.api.requests import body_as, flag, whole
 from agent.api.responses import etag, json_response
 from agent.api.routes import Access, Operation
@@ -148,8 +149,15 @@ async def get_lun(node: Node, request: Request) -> Response:
 async def post_accept(node: Node, request: Request) -> Response:
     body = await body_as(request, AcceptBody)
     wwid = _resource(node, request.path_params["wwid"])
-    accepted, dot = await node.host.accept(
-        wwid, body.nodes, reason=body.reason, expires_seconds=body.expires_seconds, dry_run=flag(request, "dry_run"), writer=node.writer
+    accepted, dot = await accept(
+        node.picture,
+        node.writer,
+        wwid,
+        body.nodes,
+        by=node.birth.name,
+        reason=body.reason,
+        expires_seconds=body.expires_seconds,
+        dry_run=flag(request, "dry_run"),
     )
     said = [{"node": n, "paths": list(paths)} for n, paths in accepted.items()]
     return json_response({"accepted": said, "edit": str(dot) if dot else None, "dry_run": dot is None})

@@ -1,6 +1,5 @@
 """Opening a node: in order, each fault told, and closed as far as it was opened. The running process is tested with the clusters."""
 
-import asyncio
 import contextlib
 import shutil
 import socket
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from anyio.to_thread import run_sync
 
-from agent import host
 from agent.bootstrap import init
 from agent.daemon import opened
 from store.database import FILE_NAME, Database
@@ -147,21 +145,3 @@ async def test_an_older_copy_of_the_state_still_opens(tmp_path: Path, made: Made
     shutil.move(tmp_path / "copy", settings.node.state_dir)
     async with opened(settings) as (node, *_):
         assert len(node.runner.engine.replica) == 1
-
-
-async def test_a_cancellation_that_comes_with_the_event_is_heard() -> None:
-    event = asyncio.Event()
-
-    async def forever() -> None:
-        while True:
-            event.clear()
-            await host._woken(event, 10)
-
-    for order in (0, 1):
-        task = asyncio.create_task(forever())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        (event.set, task.cancel)[order]()
-        (task.cancel, event.set)[order]()
-        done, _ = await asyncio.wait([task], timeout=2)
-        assert done and task.cancelled()

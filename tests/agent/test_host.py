@@ -165,7 +165,7 @@ def test_a_database_that_knows_nobody_any_more_removes_nothing(node: Any) -> Non
     other = Member("n2", b"2" * 16, "k" * 40, b"s" * 32, "tcp://n2:7946", Role.ADMIN, MemberState.JOINED)
 
     async def may_remove() -> bool:
-        found: bool = await host._may_remove(node.node.picture.config)
+        found: bool = await host._applying._may_remove(node.node.picture.config)
         return found
 
     identity = engine.identity

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.writes import Expected
 from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, Cell
 from store.matrix import CellState, Reporter, RollUp
+from store.members import MemberState, member_value
 
 A = "3624a9370e92ace0b12e941bf000cb4d5"
 B = "360014050000000100004000800000000"
@@ -118,6 +120,25 @@ async def test_a_retired_member_is_in_no_row(memory_cluster: Any, eventually: An
     assert A not in cluster["n1"].picture.rows(MULTIPATH_MAP)
     assert list(cluster["n1"].picture.reporters()) == ["n1"]
     assert cluster["n1"].picture.config.members == {"n1"}
+
+
+async def test_a_member_that_left_is_shown_and_counts_nowhere(memory_cluster: Any, eventually: Any) -> None:
+    cluster = memory_cluster("n1", "n2")
+    viewer = cluster["n1"]
+    await viewer.writer.change({f"wwid/{A}": {"nodes": "n1, n2"}}, Expected())
+    for node in cluster.nodes.values():
+        node.runner.observe([cell(), cell(wwid=B)] if node.name == "n2" else [cell()])
+    await heard(cluster, eventually)
+    await eventually("the cells are there", lambda: "n2" in viewer.picture.rows(MULTIPATH_MAP)[A].nodes)
+    assert {wwid: row.state for wwid, row in viewer.picture.rows(MULTIPATH_MAP).items()} == {A: RollUp.HEALTHY, B: RollUp.HEALTHY}
+    left = msgspec.structs.replace(cluster["n2"].engine.member, state=MemberState.LEFT)
+    await viewer.writer.record({"member/n2": member_value(left)})
+    rows = viewer.picture.rows(MULTIPATH_MAP)
+    assert {wwid: row.state for wwid, row in rows.items()} == {A: RollUp.HEALTHY, B: RollUp.UNUSED}
+    assert rows[A].nodes["n2"].state is CellState.UNKNOWN and rows[A].nodes["n2"].reasons == ("reporter-left",)
+    assert viewer.picture.config.expected[A].nodes == {"n1"}, "nobody expects anything of it"
+    viewer.runner.observe([])
+    assert viewer.picture.rows(MULTIPATH_MAP)[A].state is not RollUp.HEALTHY, "its last word covers nothing up"
 
 
 async def test_a_node_that_was_never_heard_has_no_age(memory_cluster: Any) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.reach import (
+    HEARD_PER_PEER_MOST_MS,
     HEARD_PER_PEER_MS,
     HEARD_WITHIN_MS,
     MOST_NAMES,
@@ -22,7 +23,7 @@ from agent.reach import (
     reach_document,
     read_reach,
 )
-from gossip.liveness import Opinion
+from gossip.liveness import QUIET_AFTER_MS, QUIET_EVERY_MS, Opinion
 from store.cells import GOSSIP_REACH, Cell
 
 NAMES = ("n1", "n2", "n3", "n4")
@@ -51,6 +52,13 @@ def test_exceptions_only_and_none_of_those_that_are_gone() -> None:
         0,
     )
     assert found == Reach(frozenset({"n3", "n5"}), frozenset({"n4", "n5"}))
+
+
+def test_patience_has_a_bound_however_many_peers_there_are() -> None:
+    bound = HEARD_WITHIN_MS + HEARD_PER_PEER_MOST_MS
+    assert bound <= 25_000 and bound - QUIET_AFTER_MS > 2 * QUIET_EVERY_MS, "one that is merely quiet was asked twice before"
+    peers = {f"n{n}": (True, bound + (n == 7), Opinion.ONLINE) for n in range(64)}
+    assert look(engine(**peers), 0).unheard == {"n7"}
 
 
 def test_peers_that_are_only_passing_by_do_not_count() -> None:
@@ -102,11 +110,25 @@ def test_one_way_and_cut_pairs_are_named() -> None:
         "n4": Reach(frozenset({"n3"}), frozenset()),
         "n5": None,
     }
-    assert one_way(told) == [("n2", "n1")] and cut(told) == [("n3", "n4")]
+    assert one_way(told) == [("n2", "n1")]
+    assert cut(told) == [("n3", "n4")]
     assert in_words(told) == ["n2 hears n1, n1 does not hear n2", "n3 and n4 do not hear each other"]
     sees = matrix(told, told, frozenset({"n5"}))
     assert sees["n1"] == {"n1": "self", "n2": "unheard", "n3": "ok", "n4": "ok", "n5": "offline"}
     assert sees["n2"]["n1"] == "unreached" and sees["n3"]["n4"] == "cut" and sees["n5"]["n1"] == "unknown"
+
+
+def test_a_connection_that_cannot_be_made_is_told_before_anybody_misses_a_word() -> None:
+    told: dict[str, Reach | None] = {"n1": Reach(frozenset(), frozenset({"n3"})), "n2": Reach(), "n3": Reach()}
+    assert one_way(told) == [("n1", "n3")] and not cut(told)
+    assert in_words(told) == ["n1 cannot connect to n3, but hears it"]
+    nodes: dict[str, dict[str, Any]] = {name: {"state": "online", "age_seconds": 0.0} for name in told}
+    document = reach_document(nodes, told)
+    assert document["one_way"] == [{"hears": "n1", "unheard": "n3"}] and document["problems"] == in_words(told)
+    told["n3"] = Reach(frozenset({"n1"}), frozenset())
+    assert in_words(told) == ["n1 hears n3, n3 does not hear n1"]
+    told["n3"] = Reach(frozenset(), frozenset({"n1"}))
+    assert in_words(told) == ["n1 and n3 do not reach each other"] and not one_way(told) and cut(told) == [("n1", "n3")]
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.none() | reaches))
@@ -114,7 +136,8 @@ def test_a_pair_is_one_way_or_cut_or_neither(told: dict[str, Reach | None]) -> N
     one, both = one_way(told), cut(told)
     for a, b in one:
         first, second = told[a], told[b]
-        assert first is not None and second is not None and b not in first.unheard and a in second.unheard
+        assert first is not None and second is not None and b not in first.unheard
+        assert a in second.unheard or b in first.unreached
         assert (a, b) not in both and (b, a) not in both and (b, a) not in one
     nodes: dict[str, dict[str, Any]] = {name: {"state": "online", "age_seconds": 0.0} for name in NAMES}
     document = reach_document(nodes, told)

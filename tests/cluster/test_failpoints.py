@@ -1,24 +1,30 @@
 """An agent that is killed at each place that has to survive it: after the restart the host is right, and whose line is whose is known."""
 
 import ast
+import contextlib
+import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 import agent
 from scripts.cluster.nodes import Node, NotReached, wait_for
 from scripts.cluster.sample import HAND_MADE, LUN_A, LUN_B
+from store.database import FILE_NAME
 from store.failpoints import FAILPOINTS, reach
+from store.limits import limit
 from store.section_config import apply_digest
 
 pytestmark = pytest.mark.slow
 MAIN = "90-pathmesh.conf"
 OVERRIDES = "95-pathmesh-overrides.conf"
 HEAD = "# Multipath wwids, Version : 1.0\n# of an administrator\n"
-Drive = Callable[[Node], None]
+COMMENT = "x" * 60_000
+Drive = Callable[[Node], object]
 
 
 def add(node: Node) -> None:
@@ -41,18 +47,50 @@ def fail(node: Node) -> None:
         write(node, method, path, body, of)
 
 
-def write(node: Node, method: str, path: str, body: Any = None, of: str = "/v1/config") -> None:
+def write(node: Node, method: str, path: str, body: Any = None, of: str = "/v1/config") -> bool:
+    """Whether it was acknowledged; else the agent is dead."""
     try:
         digest = node.ask("GET", of).digest
         answer = node.ask(method, path, body, if_match=digest)
     except OSError:
-        return
+        return False
     assert answer.status == 200, answer
+    return True
+
+
+def collect(node: Node) -> int:
+    """Write more than is kept uncollected, all of it for one LUN: at its next look the agent lets go of nearly all.
+
+    Returns the number of the last edit that was acknowledged.
+    """
+    for n in range(1 + limit("collect_bytes") // len(COMMENT)):
+        if not write(node, "PATCH", f"/v1/config/wwids/{LUN_A}", {"set": {"comment": f"{n} {COMMENT}"}}):
+            return n - 1
+    return n
+
+
+def commented(node: Node) -> int:
+    """The number in the comment."""
+    comment: str = node.get(f"/v1/config/wwids/{LUN_A}")["options"]["comment"]
+    return int(comment.partition(" ")[0])
+
+
+def past(node: Node) -> set[str]:
+    """Every edit that the node can tell of."""
+    found: set[str] = set()
+    page = node.get("/v1/history?limit=100")
+    while True:
+        found.update(edit["edit"] for edit in page["edits"])
+        if page["next"] is None:
+            return found
+        page = node.get(f"/v1/history?limit=100&cursor={page['next']}")
 
 
 DRIVES: dict[str, Drive] = {
     "store.commit.before": add,
     "store.commit.after": add,
+    "store.rebase.before": collect,
+    "store.rebase.after": collect,
     "apply.journal.written": add,
     "apply.wwids.owned": add,
     "apply.wwids.appended": add,
@@ -132,7 +170,67 @@ def in_sync(node: Node, luns: dict[str, str]) -> None:
     assert dict(line for line in lines if len(line) == 2) == luns
 
 
-@pytest.mark.parametrize("name", sorted(FAILPOINTS))
+class Stored(NamedTuple):
+    """What is in the database of an agent that does not run: its base, and the edits that are kept and that were, by dot."""
+
+    base: bytes | None
+    kept: frozenset[tuple[bytes, int]]
+    gone: frozenset[tuple[bytes, int]]
+
+
+def stored(node: Node, scratch: Path) -> Stored:
+    """Read from a copy: looking changes nothing."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    for path in (node.directory / "state").glob(f"{FILE_NAME}*"):
+        shutil.copy(path, scratch)
+    with contextlib.closing(sqlite3.connect(scratch / FILE_NAME)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        base = connection.execute("SELECT body FROM base").fetchone()
+        kept, gone = (frozenset(connection.execute(f"SELECT actor, counter FROM {table}")) for table in ("edits", "history"))
+    return Stored(base[0] if base else None, kept, gone)
+
+
+@pytest.mark.parametrize("name", [name for name, drive in DRIVES.items() if drive is collect])
+def test_a_collection_was_or_was_not(node: Node, name: str, tmp_path: Path) -> None:
+    """One transaction: no edit is ever in neither place, none in both, and the configuration is the same throughout."""
+    in_sync(node, {LUN_A: "first"})
+    assert node.stop() == 0
+    before = stored(node, tmp_path / "db")
+    node.start_agent({"PATHMESH_FAILPOINT": name})
+    process = node.agent
+    assert process is not None
+    number = collect(node)
+    try:
+        assert process.wait(30) == -signal.SIGKILL, "the agent passed the failpoint by"
+    finally:
+        node.stop("agent")
+    crashed = stored(node, tmp_path / "db")
+    assert not crashed.kept & crashed.gone and crashed.kept | crashed.gone > before.kept | before.gone
+    if name == "store.rebase.before":
+        assert (crashed.base, crashed.gone) == (before.base, before.gone)
+    else:
+        assert crashed.base not in (None, before.base) and len(crashed.gone) > len(before.gone)
+        assert len(crashed.kept) < 20
+
+    node.start_agent()
+    assert commented(node) in (number, number + 1), "the last one may have been written and not acknowledged"
+    number = commented(node)
+    in_sync(node, {LUN_A: "first"})
+    assert past(node) == {f"{actor.hex()}:{counter}" for actor, counter in crashed.kept | crashed.gone}
+    if name == "store.rebase.before":
+        wait_for("what was begun is done anew", lambda: node.get("/v1/status")["config"]["edits"] < 20, 30)
+    assert commented(node) == number
+    assert node.stop() == 0
+    after = stored(node, tmp_path / "db")
+    assert not after.kept & after.gone and after.kept | after.gone == crashed.kept | crashed.gone
+    assert after.base is not None and len(after.kept) < 20
+    node.start_agent()
+    in_sync(node, {LUN_A: "first"})
+    assert "Traceback" not in node.log("agent")
+
+
+@pytest.mark.parametrize("name", sorted(name for name, drive in DRIVES.items() if drive is not collect))
 def test_the_host_converges_after_a_crash(node: Node, name: str) -> None:
     drive = DRIVES[name]
     before = {LUN_A: "first"}

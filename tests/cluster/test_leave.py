@@ -28,9 +28,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, nodes_in: Callable[..., li
     assert first.ask("POST", "/v1/config/wwids", {"wwid": LUN_A, "options": {}}, if_match=digest).status == 200
     for node in nodes[:3]:
         wait_for("in sync", lambda node=node: node.get("/v1/apply")["apply"]["state"] == "in-sync", 30)
+    for node in nodes[:3]:
+        wait_for("all is well", lambda node=node: cluster_state(node) == "healthy", 30)
     yield nodes
     for node in nodes:
         assert node.stop() in (0, None)
+
+
+def cluster_state(node: Node) -> str:
+    return str(node.get("/v1/status")["cluster_state"])
 
 
 def states(node: Node) -> dict[str, str]:
@@ -57,6 +63,7 @@ def test_an_observer_leaves_and_takes_everything_off_its_host(cluster: list[Node
         wait_for("the others know", lambda node=node: states(node)["n3"] == "left")
         assert {n["node"]: n["state"] for n in node.get("/v1/status")["nodes"]}["n3"] == "left"
         assert "n3" not in {entry["node"] for entry in node.get("/v1/members/reach")["nodes"]}
+        wait_for("its cells count nowhere", lambda node=node: cluster_state(node) == "healthy")
     assert ours(first) and f"\n/{LUN_A}/" in (first.etc / "wwids").read_text()
     answer = third.ask("GET", "/readyz")
     assert answer.status == 403 and answer.json["code"] == "left"

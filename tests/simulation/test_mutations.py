@@ -232,8 +232,9 @@ def wiped(seed: int) -> str:
         for number in range(8):
             story.write(f"n{number % 4 + 1}", f"{LUN}{number:x}", {"alias": f"lun-{number}"})
         story.wait(3)
+        story["n3"].slow_until = story.world.now + 20_000
         story.wipe("n3")
-        story.wait(2)
+        story.wait(20)
         story.agree(60)
     except Violation as fault:
         return str(fault)
