@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from apply.outcome import APPLIED_CLOCK
-from store.cells import MULTIPATH_MAP, Cell
+from store.cells import MULTIPATH_MAP, CellView
 from store.matrix import Row, ShownCell
 
 NO_PATHS: Mapping[str, Any] = {
@@ -104,7 +104,7 @@ def row_json(row: Row, seq: Callable[[str, str, str], int]) -> dict[str, Any]:
     }
 
 
-def last_known(cells: Mapping[str, Cell], name: str, kind: type[_Value]) -> _Value | None:
+def last_known(cells: Mapping[str, CellView], name: str, kind: type[_Value]) -> _Value | None:
     """The first value of this type that any node's cell has for a detail; None if none has."""
     for cell in cells.values():
         if type(value := cell.detail.get(name)) is kind and value != "":

@@ -4,12 +4,13 @@
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from typing import Any
 
 from agent.bootstrap import advertised
 from agent.findings import SEVERITIES, Finding
+from agent.lasting import lasting
 from agent.node import Node
 from agent.reach import in_words, read_reach
 from agent.skew import MOST_SECONDS
@@ -29,13 +30,14 @@ LOG_SHARE = 0.1
 """From this share of the log's bound on it is worth saying who keeps it from shrinking."""
 LEAST_FREE_BYTES = 256 * 2**20
 _NAMED = 5
+FOUND_AT_START = frozenset({"database-restored", "database-lost", "database-damaged", "guard-missing"})
+"""Alarms that say more closely why a node was restored."""
 
 
 def problems(node: Node) -> list[dict[str, Any]]:
     """What the status says beside the problems of the configuration: what holds now, then the recent alarms that are not the same."""
     found = [finding.problem() for finding in standing(node)]
-    codes = {problem["code"] for problem in found}
-    return found + [problem for problem in node.alarms.problems() if problem["code"] not in codes]
+    return found + _alarms(node, {problem["code"] for problem in found})
 
 
 def standing(node: Node) -> list[Finding]:
@@ -47,8 +49,18 @@ def diagnose(node: Node) -> list[Finding]:
     """Everything, worst first."""
     found = [*standing(node), *_connections(node), *_storage(node), *_clocks(node), *_settings(node)]
     codes = {finding.code for finding in found}
-    alarms = [Finding(p["code"], p["severity"], p["message"], p["hint"]) for p in node.alarms.problems() if p["code"] not in codes]
+    alarms = [Finding(p["code"], p["severity"], p["message"], p["hint"]) for p in _alarms(node, codes)]
     return sorted([*found, *alarms], key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _alarms(node: Node, codes: Collection[str]) -> list[dict[str, Any]]:
+    """The recent alarms that say something new, beside the findings with these codes."""
+    told = [problem for problem in node.alarms.problems() if problem["code"] not in codes]
+    recent = {problem["code"] for problem in told}
+    pointless = {"restored"} if recent & FOUND_AT_START else set()
+    if "left" in codes:
+        pointless = {"restored", *FOUND_AT_START}
+    return [problem for problem in told if problem["code"] not in pointless]
 
 
 # -- what holds -------------------------------------------------------------------------------------------------------
@@ -87,13 +99,23 @@ def _identity(node: Node) -> Iterator[Finding]:
             f"stop one of the two; a copy of this machine needs an identity of its own: move {node.settings.node.state_dir} and "
             f"{node.settings.node.keys_dir} away there, then pathmesh join",
         )
-    elif continuity is Continuity.RESTORED:
+    elif continuity is Continuity.RESTORED and not _left(node) and not _why_restored(node):
         yield Finding(
             "restored",
             "warning",
             "this node was further on once: its database was brought back from an older copy, or lost",
             "nothing has to be done: it fetches what it lacks, and writes under a new actor until its next start",
         )
+
+
+def _left(node: Node) -> bool:
+    member = node.runner.engine.member
+    return member is not None and member.state is MemberState.LEFT
+
+
+def _why_restored(node: Node) -> bool:
+    """Whether an alarm of the start says it already, and more."""
+    return any(problem["code"] in FOUND_AT_START for problem in node.alarms.problems())
 
 
 def _configuration(node: Node) -> Iterator[Finding]:
@@ -150,7 +172,7 @@ def _since(node: Node, name: str) -> str:
     age = node.picture.age_seconds(name)
     if age is None:
         return f"{name} (not heard since this agent's start)"
-    return f"{name} (last heard {_long(age)} ago)" if age > 15 else name
+    return f"{name} (last heard {lasting(age)} ago)" if age > 15 else name
 
 
 # -- what only the doctor looks at ------------------------------------------------------------------------------------
@@ -181,7 +203,7 @@ def _not_connected(node: Node, peer: Peer, severity: str, now: int) -> Finding:
     unheard = opinion is not Opinion.ONLINE or peer.name in found.unheard
     unreached = not peer.up if opinion is not Opinion.ONLINE else peer.name in found.unreached
     age = engine.liveness.direct_age_ms(peer.name, now)
-    since = "since this agent's start" if age is None else f"for {_long(age / 1000)}"
+    since = "since this agent's start" if age is None else f"for {lasting(age / 1000)}"
     ours = f"this node's mesh port{f' ({here.endpoint})' if here is not None else ''}"
     if unheard and unreached:
         what = f"neither heard nor reached {since}"
@@ -223,7 +245,7 @@ def _clocks(node: Node) -> Iterator[Finding]:
             yield Finding(
                 "clock-skew",
                 "info",
-                f"the wall clock of {name} is {_long(abs(seconds))} {way} this node's",
+                f"the wall clock of {name} is {lasting(abs(seconds))} {way} this node's",
                 "nothing is decided by wall clocks; times that are shown, and expiry of acknowledgements, are off",
             )
 
@@ -267,10 +289,3 @@ def _named(names: Any) -> str:
     """A few of the names, and how many more there are."""
     found = sorted(names)
     return ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
-
-
-def _long(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds // size:.0f} {unit}"
-    return f"{seconds:.0f} s"

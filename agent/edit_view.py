@@ -1,9 +1,12 @@
 """One edit as people and scripts see it: what it did to each key, what became of that, and what was written beside it."""
 
 import heapq
+from collections.abc import Sequence
 from typing import Any
 
 from agent.cell_view import iso
+from agent.maintenance import PREFIX as MAINTENANCE
+from agent.maintenance import maintenance_reason
 from agent.past import Past, rank
 from store.clocks import Dot, covers
 from store.document import Options
@@ -38,6 +41,21 @@ def entry_json(replica: Replica, signed: SignedEdit, past: Past, *, keys: int | 
 def short(dot: Dot) -> str:
     """An edit's name with its actor cut short, for messages."""
     return f"{dot.actor.hex()[:8]}:{dot.counter}"
+
+
+def edit_line(edit: Edit, *, late: bool = False) -> str:
+    """An edit in one line for people: who did what, and why."""
+    what, reason = f"changed {_named(sorted(edit.changes))}", edit.reason
+    key, value = next(iter(edit.changes.items()))
+    if len(edit.changes) == 1 and key.startswith(MAINTENANCE):
+        name = key.removeprefix(MAINTENANCE)
+        what = f"{'ended' if value is None else 'began'} the maintenance of {name}"
+        reason = "" if reason == maintenance_reason(name, on=value is not None) else reason
+    return f"{edit.author} {what}{' (late)' if late else ''}{': ' if reason else ''}{reason}"
+
+
+def _named(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
 def is_late(replica: Replica, edit: Edit) -> bool:

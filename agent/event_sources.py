@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from agent import __version__
 from agent.cell_view import said, said_all
-from agent.edit_view import is_late, short
+from agent.edit_view import edit_line, is_late, short
 from agent.event_log import STOPPED, EventLog
 from agent.picture import Picture
 from gossip.engine import Engine
 from gossip.events import Alarm, Publish
 from gossip.runner import boottime_ms
-from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, Cell
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, CellView
 from store.clocks import Actor, Dot
 from store.limits import limit
 from store.matrix import CellState, RollUp, Row, ShownCell
@@ -134,10 +134,9 @@ class EventSources:
                     edit = signed.edit
                     keys = sorted(edit.changes)
                     late = is_late(replica, edit)
-                    named = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
                     self._events.note(
                         "late-edit" if late else "edit",
-                        f"{edit.author} changed {named}{' (late)' if late else ''}{': ' if edit.reason else ''}{edit.reason}",
+                        edit_line(edit, late=late),
                         edit=str(edit.dot),
                         edit_kind=edit.kind,
                         author=edit.author,
@@ -198,6 +197,9 @@ class EventSources:
     def _note_flapping(self, names: Iterable[str]) -> None:
         now = boottime_ms()
         for name in sorted(names):
+            if self._members.get(name, _NOBODY)[1] is not MemberState.JOINED:
+                self._flapping.discard(name)
+                continue
             flaps = self._engine.liveness.flapping(name, now)
             if flaps != (name in self._flapping):
                 (self._flapping.add if flaps else self._flapping.discard)(name)
@@ -270,6 +272,7 @@ class EventSources:
         self._events.note("more", message, of=kind, count=count)
 
 
+_NOBODY = (b"", MemberState.RETIRED)
 _CAME = {MemberState.JOINED: "joined", MemberState.LEFT: "left", MemberState.RETIRED: "was retired from"}
 
 
@@ -321,11 +324,12 @@ def _sweep(node: str, why: str, states: Counter[str]) -> _Happening:
     )
 
 
-def _applying(cell: Cell | None) -> tuple[str, tuple[str, ...]]:
+def _applying(cell: CellView | None) -> tuple[str, tuple[str, ...]]:
     """The state of a node's apply, and the codes of what is wrong, as it said last."""
     if cell is None:
         return "pending", ()
-    return said(cell.detail, "state", "pending"), tuple(said(fault, "code", "") for fault in said_all(cell.detail, "errors", dict))
+    detail = cell.detail
+    return said(detail, "state", "pending"), tuple(said(fault, "code", "") for fault in said_all(detail, "errors", dict))
 
 
 def _apply(node: str, was: ShownCell | None, now: ShownCell | None) -> list[_Happening]:

@@ -33,6 +33,11 @@ def maintenance_value(reason: str, since: float, expires: float | None) -> dict[
     return {"reason": reason, "since": f"{since:.0f}", "expires": "" if expires is None else f"{expires:.0f}"}
 
 
+def maintenance_reason(name: str, *, on: bool) -> str:
+    """The reason of an edit that begins or ends it, if nobody gives one."""
+    return f"maintenance of {name} {'begins' if on else 'ends'}"
+
+
 def read_maintenance(acks: Iterable[tuple[str, Options]]) -> Mapping[str, Maintenance]:
     """All of it by node, ended or not, from the keys under `ack/`; one that makes no sense does not count."""
     found = {}

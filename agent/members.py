@@ -8,7 +8,7 @@ import msgspec
 
 from agent.birth import Birth
 from agent.cell_view import iso
-from agent.maintenance import PREFIX, maintenance_value
+from agent.maintenance import PREFIX, maintenance_reason, maintenance_value
 from agent.picture import Picture
 from agent.writes import Writer
 from gossip.codec import VERSION_MAX, VERSION_MIN
@@ -173,8 +173,9 @@ class Members:
     ) -> Dot | None:
         """Begin (or change) a member's maintenance, or end it; None if nothing is to be written."""
         member = self._engine.replica.registry.by_name.get(name)
-        if member is None or member.state is MemberState.RETIRED:
-            raise UsageError(f"no member named {name[:80]!r}", code="not-found", hint="see `pathmesh member ls`")
+        if member is None or not member.active:
+            what = f"{name} has left the cluster" if member is not None and member.state is MemberState.LEFT else f"no member named {name[:80]!r}"
+            raise UsageError(what, code="not-found", hint="see `pathmesh member ls`")
         if not on and name not in self._picture.config.maintenance:
             return None
         now = time.time()
@@ -182,7 +183,7 @@ class Members:
         if dry_run:
             return None
         value = maintenance_value(reason, now, expires) if on else None
-        return await self._writer.record({PREFIX + name: value}, reason=reason or f"maintenance of {name} {'begins' if on else 'ends'}")
+        return await self._writer.record({PREFIX + name: value}, reason=reason or maintenance_reason(name, on=on))
 
     def _require_admin(self, what: str) -> None:
         me = self._engine.member

@@ -15,7 +15,7 @@ from agent.maintenance import Maintenance
 from gossip.engine import Engine
 from gossip.events import Publish
 from gossip.runner import boottime_ms
-from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, Cell
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, CellView
 from store.matrix import Expectation, Reporter, Row, Sources, build_rows
 from store.members import MemberState
 
@@ -147,13 +147,13 @@ class Picture:
         """Wall time (seconds) since which this node has seen the row's present roll-up."""
         return self._since.get((kind, name), ("", time.time()))[1]
 
-    def cell(self, node: str, kind: str, name: str) -> Cell | None:
+    def cell(self, node: str, kind: str, name: str) -> CellView | None:
         """What the node itself said last of one resource."""
         stream = self._engine.exchange.streams.get(node)
         entry = stream.entries.get((kind, name)) if stream is not None else None
         return entry.cell if entry is not None and entry.cell.state != "absent" else None
 
-    def cells_of(self, node: str, kind: str) -> dict[str, Cell]:
+    def cells_of(self, node: str, kind: str) -> dict[str, CellView]:
         """All that the node said last of one kind, by id."""
         stream = self._engine.exchange.streams.get(node)
         return {c.id: c for c in stream.cells() if c.kind == kind} if stream is not None else {}
@@ -218,7 +218,7 @@ class Picture:
         if self._moved is not None:
             self._moved.setdefault((kind, name), before)
 
-    def _raw_cells(self, node: str, kind: str, ids: list[str] | None) -> dict[str, Cell]:
+    def _raw_cells(self, node: str, kind: str, ids: list[str] | None) -> dict[str, CellView]:
         if ids is None:
             return self.cells_of(node, kind)
         found = ((name, self.cell(node, kind, name)) for name in ids)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from agent.cell_view import said_all
 from gossip.engine import Engine
 from gossip.liveness import Opinion
-from store.cells import GOSSIP_REACH, Cell
+from store.cells import GOSSIP_REACH, Cell, CellView
 
 REACH_ID = "reach"
 HEARD_WITHIN_MS = 10_000
@@ -65,11 +65,12 @@ def reach_cell(reach: Reach, wall: float) -> Cell:
     return Cell(GOSSIP_REACH, REACH_ID, "degraded" if any(detail.values()) else "healthy", (), detail, {}, wall)
 
 
-def read_reach(cell: Cell | None) -> Reach | None:
+def read_reach(cell: CellView | None) -> Reach | None:
     """What another node has told; None if it has not."""
     if cell is None:
         return None
-    return Reach(frozenset(said_all(cell.detail, "unheard", str)), frozenset(said_all(cell.detail, "unreached", str)))
+    detail = cell.detail
+    return Reach(frozenset(said_all(detail, "unheard", str)), frozenset(said_all(detail, "unreached", str)))
 
 
 def matrix(names: Iterable[str], told: Mapping[str, Reach | None], offline: frozenset[str]) -> dict[str, dict[str, str]]:

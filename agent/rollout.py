@@ -5,10 +5,11 @@ from typing import Any
 
 from agent.cell_view import iso, said, said_all
 from agent.history import History
+from agent.lasting import lasting
 from agent.picture import Picture
 from apply.outcome import APPLIED_CLOCK, ApplyState
 from gossip.engine import Engine
-from store.cells import MULTIPATH_APPLY, Cell
+from store.cells import MULTIPATH_APPLY, CellView
 from store.clocks import Dot, covers
 from store.document import OVERRIDES, is_config_key
 from store.errors import UsageError
@@ -62,13 +63,16 @@ def _standing(engine: Engine, picture: Picture, name: str, dot: Dot, reporters: 
     own = name == engine.identity.name
     clock = engine.replica.fold.clock if own else engine.clock_of(name)
     heard = reporters.get(name) is Reporter.FRESH
-    cell = picture.cell(name, MULTIPATH_APPLY, "config")
+    told = picture.cell(name, MULTIPATH_APPLY, "config")
+    cell = told.whole() if told is not None else None
     committed = clock is not None and covers(clock, dot)
     state, code, message = UNKNOWN, "", ""
     if committed or _applied(cell, dot, ""):
         state, code, message = _of_committed(cell, dot, picture.config.apply_digest, heard=heard) if hosts else (COMMITTED, "", "")
     elif clock is not None and heard:
-        state = WAITING
+        state, message = WAITING, "lacks the edit"
+    else:
+        message = _unheard(reporters.get(name), picture.age_seconds(name))
     return {
         "node": name,
         "state": state,
@@ -79,7 +83,14 @@ def _standing(engine: Engine, picture: Picture, name: str, dot: Dot, reporters: 
     }
 
 
-def _of_committed(cell: Cell | None, dot: Dot, digest: str, *, heard: bool) -> tuple[str, str, str]:
+def _unheard(reporter: Reporter | None, age: float | None) -> str:
+    """Why it is not known where a member stands."""
+    if reporter is Reporter.FRESH:
+        return "heard, but it has not told yet which edits it has"
+    return "not heard since this agent's start" if age is None else f"not heard for {lasting(age)}"
+
+
+def _of_committed(cell: CellView | None, dot: Dot, digest: str, *, heard: bool) -> tuple[str, str, str]:
     """The state of a member that has the edit, with the first fault of a failed apply."""
     if cell is None:
         return COMMITTED, "", ""
@@ -94,7 +105,7 @@ def _of_committed(cell: Cell | None, dot: Dot, digest: str, *, heard: bool) -> t
     return COMMITTED, "", ""
 
 
-def _applied(cell: Cell | None, dot: Dot, digest: str) -> bool:
+def _applied(cell: CellView | None, dot: Dot, digest: str) -> bool:
     """Whether the node's apply cell shows that the edit is in effect there.
 
     By the clock it applied up to; where it tells none (an older version, or too many actors), by having what this node wants, if told.

@@ -9,7 +9,7 @@ from agent.node import Node
 from agent.writes import problem_json
 from apply.wwid import device_path
 from gossip.runner import boottime_ms
-from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, Cell
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, CellView
 from store.matrix import CellState, RollUp, Row, count_states, worst
 
 SCHEMA = 1
@@ -45,7 +45,8 @@ def lun_json(node: Node, row: Row) -> dict[str, Any]:
     config = picture.config
     lun = config.model.luns.get(row.id)
     expected = config.expected.get(row.id)
-    told = {name: shown.cell for name, shown in row.nodes.items() if shown.cell is not None}
+    nodes = {name: shown.whole() for name, shown in row.nodes.items()}
+    told = {name: shown.cell for name, shown in nodes.items() if shown.cell is not None}
     return {
         "wwid": row.id,
         "alias": (lun.alias if lun else None) or last_known(told, "alias", str),
@@ -61,7 +62,7 @@ def lun_json(node: Node, row: Row) -> dict[str, Any]:
         "consumers": [{"storage": c.storage, "type": c.type, "via": c.via} for c in expected.consumers] if expected else [],
         "nodes": {
             name: {**cell_json(shown, picture.seq(name, row.kind, row.id)), "age_seconds": _rounded(picture.age_seconds(name))}
-            for name, shown in row.nodes.items()
+            for name, shown in nodes.items()
         },
     }
 
@@ -93,7 +94,7 @@ def node_json(node: Node, name: str) -> dict[str, Any]:
     }
 
 
-def apply_json(cell: Cell | None) -> dict[str, Any]:
+def apply_json(cell: CellView | None) -> dict[str, Any]:
     """A node's apply state, as it said last."""
     detail = cell.detail if cell is not None else {}
     return {

@@ -41,8 +41,8 @@ class ApplyOutcome(msgspec.Struct, frozen=True):
 
     `desired` and `applied` are digests, `applied` that of the last verified state; `at` is when it was verified (unix seconds, 0 = never).
     `notes` are worth knowing and are no faults. `added` and `removed` are the allow-list lines that this reconcile changed. `since` is when
-    this state began (unix seconds), whatever was wanted meanwhile. `applied_clock` is the clock of the configuration that was last in effect,
-    by actor in hex.
+    this state began (unix seconds), whatever was wanted meanwhile. `applied_clock` is the clock of the configuration that was last in
+    effect, by actor in hex.
     """
 
     state: ApplyState

@@ -62,14 +62,6 @@ def device_path(wwid: str) -> str:
     return f"/dev/disk/by-id/dm-uuid-mpath-{mangled}"
 
 
-def check_alias(text: str) -> str:
-    """`text` itself if a map can have that name; raises UsageError."""
-    why = _alias_fault(text)
-    if why:
-        raise UsageError(f"alias {_shown(text)}: {why}", code="bad-alias")
-    return text
-
-
 @dataclass(frozen=True)
 class AliasType:
     """The name of a map. Another one is mangled by libdevmapper and sends multipathd into a loop, or costs the map."""

@@ -13,6 +13,7 @@ from gossip.messages import Delta, Digest
 from gossip.peers import Peer
 from gossip.state import State
 from store.clocks import Dot, Vector, dominates
+from store.edits import SignedEdit
 from store.limits import limit
 
 ASK_AGAIN_MS = 200
@@ -47,6 +48,7 @@ class AntiEntropy:
         self._slice = ""
         self._all_asked_ms = -(10**9)
         self._announcements: list[int] = []
+        self._handed_on: dict[Dot, None] = {}
         self._asked_for: dict[str, int] = {}
         """When somebody was last asked for a node's health because of its beat. Only members' names come in here."""
 
@@ -244,6 +246,14 @@ class AntiEntropy:
         peer.cursor = answer.cursor
         if answer.cursor is not None:
             peer.owes_digest = True
+
+    def hand_on(self, news: Iterable[SignedEdit], keys: Iterable[str]) -> None:
+        """Push edits of others, each once: one that is dropped here for want of room comes again, and must not go round for ever."""
+        fresh = [signed for signed in news if signed.dot not in self._handed_on]
+        self._handed_on.update((signed.dot, None) for signed in fresh)
+        while len(self._handed_on) > limit("handed_on"):
+            del self._handed_on[next(iter(self._handed_on))]
+        self.push((signed.raw for signed in fresh), keys)
 
     def push(self, raws: Iterable[bytes], keys: Iterable[str]) -> None:
         """Send edits as news to those of these peers that have shown their floor."""

@@ -524,7 +524,7 @@ class Engine:
             if offered.bad:
                 self.mesh.misbehaved(peer, "messages_bad", f"{offered.bad} damaged or forged edits", now_ms)
             if offered.news and delta.push and not self.mesh.view.full_mesh:
-                self._pull.push(offered.news, self.mesh.eager_keys(but=peer.key))
+                self._pull.hand_on(offered.news, self.mesh.eager_keys(but=peer.key))
             if delta.ahead:
                 peer.behind = True
                 self._pull.note_clock(peer, delta.ahead)

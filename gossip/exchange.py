@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from gossip.messages import Beat, Digest, Place
-from store.health import CellEntry, Head, HealthDelta, HealthStream, Mark, Merge, OwnStream, new_stream
+from store.health import CellEntry, Head, HealthDelta, HealthStream, Held, Merge, OwnStream, new_stream
 from store.limits import limit
 from store.members import Registry
 from store.replica import Verify
@@ -210,7 +210,7 @@ class Exchange:
     def deltas(self, node: str, since: Position | None, now_ms: int) -> list[HealthDelta]:
         """The node's changes since that position (None: all), in as many parts as fit messages."""
         stream = self.streams[node]
-        return split(stream.delta(since, now_ms), stream.marks)
+        return split(stream.delta(since, now_ms), stream.entries)
 
     def take(self, delta: HealthDelta, registry: Registry, now_ms: int, carrier: str = "") -> Merge:
         """Merge what the peer `carrier` sent."""
@@ -290,23 +290,23 @@ class Exchange:
 
     def _wire_bytes(self, delta: HealthDelta) -> int:
         """No less than what the delta takes in a message."""
-        marks = self.streams[delta.node].marks
-        return ENVELOPE_BYTES + sum(marks[entry.cell.key].size + NAMES_BYTES for entry in delta.cells)
+        held = self.streams[delta.node].entries
+        return ENVELOPE_BYTES + sum(held[entry.cell.key].size + NAMES_BYTES for entry in delta.cells)
 
 
-def split(delta: HealthDelta, marks: Mapping[tuple[str, str], Mark]) -> list[HealthDelta]:
-    """One delta as parts of about `PART_BYTES` each; most are one part. `marks` are its cells'."""
-    parts = list(_chunks(delta.cells, marks))
+def split(delta: HealthDelta, held: Mapping[tuple[str, str], Held]) -> list[HealthDelta]:
+    """One delta as parts of about `PART_BYTES` each; most are one part. `held` are the entries that it was made of: they know their size."""
+    parts = list(_chunks(delta.cells, held))
     if len(parts) <= 1:
         return [delta]
     return [msgspec.structs.replace(delta, cells=cells, part=n, parts=len(parts)) for n, cells in enumerate(parts)]
 
 
-def _chunks(cells: Iterable[CellEntry], marks: Mapping[tuple[str, str], Mark]) -> Iterator[tuple[CellEntry, ...]]:
+def _chunks(cells: Iterable[CellEntry], held: Mapping[tuple[str, str], Held]) -> Iterator[tuple[CellEntry, ...]]:
     chunk: list[CellEntry] = []
     used = 0
     for entry in cells:
-        size = marks[entry.cell.key].size + NAMES_BYTES
+        size = held[entry.cell.key].size + NAMES_BYTES
         if chunk and (used + size > PART_BYTES or len(chunk) >= PART_CELLS):
             yield tuple(chunk)
             chunk, used = [], 0

@@ -24,7 +24,7 @@ class Offered(NamedTuple):
     """How many edits were none at all, or not made by whom they name; and those that are certainly their authors' and were new here."""
 
     bad: int
-    news: tuple[bytes, ...]
+    news: tuple[SignedEdit, ...]
 
 
 class Intake:
@@ -105,7 +105,7 @@ class Intake:
             self._held[dot] = _Held(signed, signer)
             self._held_bytes += len(raw)
             if signer is not None:
-                news.append(raw)
+                news.append(signed)
         return Offered(bad, tuple(news))
 
     def add_own(self, signed: SignedEdit) -> None:

@@ -88,8 +88,6 @@ class JoinServer:
             self._router.set(zmq.HANDSHAKE_IVL, int(HANDSHAKE_SECONDS * 1000))
             # An answer whose asker is gone is reported instead of kept.
             self._router.set(zmq.ROUTER_MANDATORY, 1)
-            # Small, as each connection asks once; with 1, libzmq 4.3.5 delivers nothing at all here.
-            self._router.rcvhwm = 4
             self._router.sndhwm = 1
             self.endpoint = bind_curve_server(
                 self._router,

@@ -8,7 +8,7 @@ import zmq
 
 from gossip.addresses import Endpoint, parse_endpoint
 from gossip.join_messages import HANDSHAKE_SECONDS, ZAP_DOMAIN, JoinCode, JoinReply, JoinRequest, decode_reply
-from gossip.sockets import Monitor, make_context, resolve
+from gossip.sockets import Monitor, make_context, resolve, set_dead_peer_options
 from gossip.tokens import Token, TokenCode
 from store.errors import PathmeshError, UnavailableError, UsageError
 from store.limits import limit
@@ -67,6 +67,7 @@ class _Attempt:
         dealer = self._dealer = context.socket(zmq.DEALER)
         dealer.linger = 0
         dealer.set(zmq.MAXMSGSIZE, limit("frame_bytes"))
+        set_dead_peer_options(dealer)
         dealer.set(zmq.IMMEDIATE, 1)
         dealer.set(zmq.RECONNECT_IVL, -1)
         dealer.set(zmq.HANDSHAKE_IVL, int(HANDSHAKE_SECONDS * 1000))

@@ -15,7 +15,7 @@ import zmq
 
 from gossip.addresses import Endpoint, is_curve_key, parse_endpoint
 from gossip.keys import NodeKeys
-from gossip.sockets import Monitor, resolve
+from gossip.sockets import CURVE_OVERHEAD_BYTES, Monitor, resolve, set_dead_peer_options
 from gossip.transport import Frames, PeerDown, PeerUp, Sink
 from store.errors import UsageError
 from store.limits import limit
@@ -26,10 +26,6 @@ ZAP_DOMAIN = "pathmesh"
 SEND_BUFFER_MESSAGES = 16
 """A DEALER's queue. Short: the engine above makes one digest of all that does not fit, and this queue cannot."""
 FAREWELL_MS = 500
-CURVE_OVERHEAD_BYTES = 33
-"""libzmq compares a frame's size as encrypted: with command name, nonce, authenticator and flags (ZeroMQ RFC 26)."""
-HEARTBEAT_MS = 2000
-HEARTBEAT_TIMEOUT_MS = 6000
 HANDSHAKE_SECONDS = 5.0
 CONNECT_TIMEOUT_MS = 5000
 """Left to itself, TCP spaces its attempts up to a minute apart, so a healed partition would stay cut for as long."""
@@ -54,9 +50,7 @@ def set_mesh_options(socket: zmq.Socket[bytes]) -> None:
     socket.linger = 0
     socket.set(zmq.MAXMSGSIZE, _FRAME_BYTES + CURVE_OVERHEAD_BYTES)
     socket.set(zmq.HANDSHAKE_IVL, int(HANDSHAKE_SECONDS * 1000))
-    socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    socket.set(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
+    set_dead_peer_options(socket)
 
 
 class Link:
@@ -152,7 +146,8 @@ class Link:
         dealer.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         dealer.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         dealer.sndhwm = SEND_BUFFER_MESSAGES
-        # Nothing is ever read from it, so a peer that answers through it fills one slot and then only its own buffers.
+        # Nothing is ever read from it, so a peer that answers through it fills one slot and then only its own buffers. Its input then
+        # stays stopped for good, and what is stopped answers no ZMTP PING (see `set_dead_peer_options`).
         dealer.rcvhwm = 1
         self._dealer = dealer
         self._monitor = Monitor(dealer, events, self._on_event)

@@ -12,6 +12,7 @@ import resource
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import zmq
 from zmq.utils import z85
@@ -24,7 +25,17 @@ SOCKETS_PER_PEER = 3  # the DEALER and both ends of its monitor
 DESCRIPTORS_PER_PEER = 5  # one for each of those, and the TCP connections in both directions
 DESCRIPTORS_ELSEWHERE = 256  # database, local API clients, sysfs reads, libzmq's own
 
+CURVE_OVERHEAD_BYTES = 33
+"""libzmq compares a frame's size as encrypted: with command name, nonce, authenticator and flags (ZeroMQ RFC 26)."""
+DEAD_AFTER_MS = 6000
+"""How long sent data may stay unacknowledged, or a full peer take nothing, until the kernel ends a connection (tcp(7): TCP_USER_TIMEOUT)."""
+KEEPALIVE_IDLE_SECONDS = 5
+KEEPALIVE_INTERVAL_SECONDS = 2
+KEEPALIVE_COUNT = 3
+
 GUARD_INTERVAL_SECONDS = 0.1
+GUARD_LOOKS = 128
+"""Connections that are looked at each time, in turn; one look costs some 4 µs."""
 _TCP_BYTES_RECEIVED = 128  # offset of tcpi_bytes_received in struct tcp_info (linux/tcp.h, since 4.1)
 
 _monitor_numbers = itertools.count()
@@ -55,6 +66,19 @@ def check_file_limit(members: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def set_dead_peer_options(socket: zmq.Socket[bytes]) -> None:
+    """Let the kernel find dead connections, not libzmq.
+
+    libzmq 4.3.5 can do it too (ZMTP heartbeats), but aborts the process if one is due, or one of the peer's is to be answered, on a
+    connection that was lost while its queue was full. So none is ever asked for, and no listening socket has a queue that gets full.
+    """
+    socket.set(zmq.TCP_MAXRT, DEAD_AFTER_MS)
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_SECONDS)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_SECONDS)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT)
+
+
 async def resolve(endpoint: Endpoint, attempt: int = 0) -> Endpoint:
     """The endpoint with an address for its name; `attempt` counts through the addresses of a name that has several. Raises OSError.
 
@@ -68,12 +92,15 @@ async def resolve(endpoint: Endpoint, attempt: int = 0) -> Endpoint:
 
 
 def bind_curve_server(router: zmq.Socket[bytes], listen: str, *, public: str, secret: str, domain: str, setting: str) -> str:
-    """Make `router` a CURVE server at `listen` and return the endpoint it really has.
+    """Make `router` a CURVE server at `listen` and return the endpoint it really has. It needs a `ConnectionGuard`: its queue has no mark.
 
     `setting` is named in the error: UnavailableError `address-in-use`, `address-not-available` or `address-not-allowed`.
     """
     wanted = parse_endpoint(listen, listening=True)
     router.linger = 0
+    # Never full, for only then is input stopped, where a peer's ZMTP PING is deadly. The guard bounds what waits instead.
+    router.rcvhwm = 0
+    set_dead_peer_options(router)
     router.curve_publickey = public.encode()
     router.curve_secretkey = secret.encode()
     router.curve_server = True
@@ -188,11 +215,19 @@ class Monitor:
             self._on_event(*struct.unpack("=Hi", event))
 
 
+@dataclass(slots=True)
+class _Accepted:
+    since: float
+    taken: int = 0
+    """Bytes of the messages that were read from it."""
+
+
 class ConnectionGuard:
-    """Keeps what strangers can open on a listening socket within bounds, whatever they do before or after their handshake.
+    """Keeps what others can open on a listening socket within bounds, whatever they do before or after their handshake.
 
     More than `most()` connections at a time are shut. With `seconds` a connection is shut at that age, with `bytes_each` once it carried
-    more than that: neither high-water mark nor MAXMSGSIZE stops a message of endlessly many frames, which libzmq holds until its last.
+    more than that, with `unread_each` once so much of it was not `taken`, be it in the kernel, in libzmq's queue, or in a message of
+    endlessly many frames, which libzmq holds until its last. `on_shut` is called for each of these.
     """
 
     def __init__(
@@ -203,20 +238,33 @@ class ConnectionGuard:
         most: Callable[[], int],
         seconds: float | None = None,
         bytes_each: int | None = None,
+        unread_each: int | None = None,
+        on_shut: Callable[[], None] = lambda: None,
     ) -> None:
         self._port = port
         self._most = most
         self._seconds = seconds
         self._bytes_each = bytes_each
+        self._unread_each = unread_each
+        self._on_shut = on_shut
         self._loop = asyncio.get_running_loop()
-        self._accepted: dict[int, float] = {}
+        self._accepted: dict[int, _Accepted] = {}
+        """By libzmq's descriptor, the one whose look is due first."""
         self._timer: asyncio.TimerHandle | None = None
-        self.shut = 0
         self._monitor = Monitor(router, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED, self._on_event)
 
     @property
     def connections(self) -> int:
         return len(self._accepted)
+
+    def taken(self, descriptor: int, header: int, body: int) -> None:
+        """A message of two frames of these sizes, which came through the connection, was read."""
+        if (connection := self._accepted.get(descriptor)) is not None:
+            connection.taken += wire_bytes(header) + wire_bytes(body)
+
+    def unread(self, descriptor: int) -> int:
+        """Bytes that came through the connection and were not taken, its handshake included."""
+        return _bytes_received(descriptor) - self._accepted[descriptor].taken
 
     def close(self) -> None:
         if self._timer is not None:
@@ -229,23 +277,37 @@ class ConnectionGuard:
             self._accepted.pop(descriptor, None)
             return
         too_many = len(self._accepted) >= self._most()
-        self._accepted[descriptor] = self._loop.time()
+        self._accepted[descriptor] = _Accepted(self._loop.time())
         if too_many:
             self._shut(descriptor)
-        elif self._timer is None and (self._seconds is not None or self._bytes_each is not None):
+        elif self._timer is None:
             self._timer = self._loop.call_later(GUARD_INTERVAL_SECONDS, self._inspect)
 
     def _inspect(self) -> None:
         now = self._loop.time()
-        for descriptor, since in list(self._accepted.items()):
-            too_old = self._seconds is not None and now - since > self._seconds
-            if too_old or (self._bytes_each is not None and _bytes_received(descriptor) > self._bytes_each):
+        for descriptor in list(itertools.islice(self._accepted, GUARD_LOOKS)):
+            connection = self._accepted[descriptor] = self._accepted.pop(descriptor)
+            if self._exceeds(descriptor, now - connection.since):
                 self._shut(descriptor)
         self._timer = self._loop.call_later(GUARD_INTERVAL_SECONDS, self._inspect) if self._accepted else None
 
+    def _exceeds(self, descriptor: int, age: float) -> bool:
+        return (
+            (self._seconds is not None and age > self._seconds)
+            or (self._bytes_each is not None and _bytes_received(descriptor) > self._bytes_each)
+            or (self._unread_each is not None and self.unread(descriptor) > self._unread_each)
+        )
+
     def _shut(self, descriptor: int) -> None:
         # It stays in the table until libzmq reports its end, so that it counts for as long as it holds a descriptor.
-        self.shut += shut_connection(descriptor, self._port)
+        if shut_connection(descriptor, self._port):
+            self._on_shut()
+
+
+def wire_bytes(frame: int) -> int:
+    """What a frame of so many bytes takes on the wire: as a CURVE message (ZeroMQ RFC 26) in a short or long ZMTP frame (RFC 23)."""
+    encrypted = frame + CURVE_OVERHEAD_BYTES
+    return encrypted + (2 if encrypted <= 255 else 9)
 
 
 def shut_connection(descriptor: int, port: int) -> bool:

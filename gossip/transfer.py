@@ -187,10 +187,6 @@ class BulkClient:
             return transfer.ask(now_ms)[0]
         return transfer.again([min(transfer.due)], now_ms)[0]
 
-    def abandon(self) -> None:
-        """Forget what has come so far."""
-        self._transfer = None
-
     def take(self, peer_key: str, chunk: Chunk, now_ms: int) -> tuple[Fetch, ...] | bytes:
         """Take a chunk; returns what to ask that peer for now, or the whole, once: its checksum is right, nothing else is known of it."""
         transfer = self._transfer

@@ -2,7 +2,7 @@
 
 A transport carries whole messages (two frames: header, body) between peers that are known by their CURVE public key. It never
 blocks, never raises for a peer's fault, and keeps no queue worth the name: a message that cannot leave now is refused and the caller
-keeps it (the engine's outbox sits above). Everything that happens is told to one sink, on the event loop's thread.
+may forget it (the engine notes what it owes the peer instead). Everything that happens is told to one sink, on the event loop's thread.
 
     add_peer(key, endpoint)   connect; may be called again with another endpoint
     remove_peer(key)          close; nothing more is received from it
@@ -57,7 +57,7 @@ class Transport(Protocol):
         """Close the connection to the peer; unknown keys are ignored."""
 
     def send(self, key: str, frames: Frames) -> bool:
-        """Hand one message to the peer's socket without blocking. False means: not now, keep it."""
+        """Hand one message to the peer's socket without blocking. False means: not now."""
 
     def close(self) -> None:
         """Close every socket at once, undelivered messages included."""

@@ -18,9 +18,6 @@ from gossip.sockets import Authenticator, ConnectionGuard, bind_curve_server, ma
 from gossip.transport import Frames, MessageReceived, Sink
 from store.limits import limit
 
-RECEIVE_BUFFER_MESSAGES = 16
-"""The ROUTER's queue for each connection. Past it TCP pushes back to the sender, whose outbox coalesces; a longer one only holds older
-news, and up to `frame_bytes` of memory a message and peer."""
 RECEIVE_SECONDS = limit("receive_ms") / 1000
 SPARE_CONNECTIONS = 256
 """Inbound connections beyond two a peer (an old one may linger while its successor connects): joiners, strangers, port scans."""
@@ -37,6 +34,8 @@ class Counters:
     """Handshakes refused, and messages dropped, because their key is not allowed."""
     dropped_bad_frames: int = 0
     """Messages that were not exactly two frames."""
+    connections_shut: int = 0
+    """Connections beyond the most, or with too much in them that was not read."""
     bytes_sent: int = 0
     bytes_received: int = 0
 
@@ -62,7 +61,6 @@ class ZeroMQTransport:
         self._router = self._context.socket(zmq.ROUTER)
         try:
             set_mesh_options(self._router)
-            self._router.rcvhwm = RECEIVE_BUFFER_MESSAGES
             self.endpoint = bind_curve_server(
                 self._router,
                 listen,
@@ -76,7 +74,13 @@ class ZeroMQTransport:
             self._context.destroy(linger=0)
             raise
         self._port = parse_endpoint(self.endpoint, listening=True).port
-        self._guard = ConnectionGuard(self._router, self._port, most=lambda: 2 * len(self._links) + SPARE_CONNECTIONS)
+        self._guard = ConnectionGuard(
+            self._router,
+            self._port,
+            most=lambda: 2 * len(self._links) + SPARE_CONNECTIONS,
+            unread_each=limit("unread_bytes"),
+            on_shut=self._count_shut,
+        )
         self._descriptor: int = self._router.FD
         self._loop.add_reader(self._descriptor, self._on_readable)
 
@@ -137,6 +141,9 @@ class ZeroMQTransport:
         self.counters.refused += 1
         return False
 
+    def _count_shut(self) -> None:
+        self.counters.connections_shut += 1
+
     def _on_readable(self) -> None:
         # The descriptor will not fire again for what is left here, be it for the batch's end or for an error in the sink.
         unfinished = True
@@ -167,10 +174,12 @@ class ZeroMQTransport:
                 self._skip_message()
                 continue
             key = str(header.get("User-Id"))
+            connection = int(header.get(zmq.SRCFD))
             if not self._admits(key):
-                shut_connection(int(header.get(zmq.SRCFD)), self._port)
+                shut_connection(connection, self._port)
                 continue
             message = MessageReceived(key, header.bytes, body.bytes)
+            self._guard.taken(connection, len(message.header), len(message.body))
             counters.received += 1
             counters.bytes_received += len(message.header) + len(message.body)
             self._sink(message)

@@ -139,7 +139,7 @@ def head_files() -> Iterator[tuple[str, bytes]]:
             "head": stream.head,
             "map_hash": stream.map_hash,
             "size": stream.size,
-            "entries": tuple(stream.entries.values()),
+            "entries": tuple(held.entry() for held in stream.entries.values()),
         }
         yield f"{name}.json", told(content)
 

@@ -11,6 +11,8 @@ milliseconds it has already lived, and each holder adds its own holding time on 
 At every beat the node signs where its stream stands: the position, the beat, and the hash and size of the whole map, every entry of it
 with all that it holds. A receiver that merged up to seq must arrive at that hash, or it asks for the whole map again; so whoever relays
 a stream can neither change nor leave out anything, nor make up a beat. What is not signed is the age, which every hop adds to.
+
+The cells of others are held packed: a hundred nodes of five hundred maps are fifty thousand cells.
 """
 
 import hashlib
@@ -22,7 +24,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from store.cells import Cell, content_hash
+from store.cells import Cell, CellView, content_hash, pack
 from store.limits import limit
 
 ABSENT = "absent"
@@ -142,7 +144,30 @@ def mark(entry: CellEntry) -> Mark:
     return Mark(hashlib.sha256(body).digest(), len(body))
 
 
-def map_hash(marks: Iterable[Mark]) -> bytes:
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """An entry as a stream holds it: with its mark, and the cell packed if it is another node's."""
+
+    seq: int
+    cell: CellView
+    digest: bytes
+    size: int
+
+    def entry(self) -> CellEntry:
+        """The entry as it travels and as it is kept on disk."""
+        return CellEntry(self.seq, self.cell.whole())
+
+
+def hold_own(entry: CellEntry) -> Held:
+    """An entry of this node's own: its cell is asked for again with every report."""
+    return Held(entry.seq, entry.cell, *mark(entry))
+
+
+def hold_foreign(entry: CellEntry) -> Held:
+    """An entry of another node's."""
+    return Held(entry.seq, pack(entry.cell), *mark(entry))
+
+
+def map_hash(marks: Iterable[Mark | Held]) -> bytes:
     """The hash of a map (32 bytes): SHA-256 over its entries' hashes, sorted. No sum: a sum can be met by other entries (Wagner 2002)."""
     return hashlib.sha256(b"".join(sorted(m.digest for m in marks))).digest()
 
@@ -153,40 +178,39 @@ _Key = tuple[str, str]
 class HealthStream:
     """One node's stream as this node holds it.
 
-    Invariants: no entry's seq is above the head's; `marks` are the entries' marks, and `map_hash` and `size` come from them; `signature`
-    covers exactly `head`, `map_hash` and `size` (empty only in a stream that is being made).
+    Invariants: no entry's seq is above the head's; `map_hash` and `size` come from the entries' marks; `signature` covers exactly `head`,
+    `map_hash` and `size` (empty only in a stream that is being made).
     """
 
     def __init__(self, node: str, head: Head, age_ms: int = 0, heard_ms: int = 0) -> None:
         self.node = node
         self.head = head
         self.signature = b""
-        self.hold({}, {})
+        self.hold({})
         self._age_ms = age_ms
         self._heard_ms = heard_ms
         self.content_heard_ms = heard_ms
         self.fresh = True
         """False after a restart, until a newer beat of known age than the one on disk arrives."""
 
-    def hold(self, entries: Mapping[_Key, CellEntry], marks: Mapping[_Key, Mark]) -> None:
-        """Make these the content."""
+    def hold(self, entries: Mapping[_Key, Held]) -> None:
+        """Make these the content. The mapping is not changed any more."""
         self.entries = entries
-        self.marks = marks
-        self.map_hash = map_hash(marks.values())
-        self.size = sum(m.size for m in marks.values())
+        self.map_hash = map_hash(entries.values())
+        self.size = sum(e.size for e in entries.values())
 
     def age_ms(self, now_ms: int) -> int:
         """How old the newest beat is: what it had lived when it came, plus the time since. Milliseconds."""
         return self._age_ms + max(0, now_ms - self._heard_ms)
 
-    def cells(self) -> Iterable[Cell]:
+    def cells(self) -> Iterable[CellView]:
         """The cells that exist (absent entries left out)."""
         return (e.cell for e in self.entries.values() if e.cell.state != ABSENT)
 
     def delta(self, base: tuple[int, int] | None, now_ms: int) -> HealthDelta:
         """What a holder of `(epoch, seq)` `base` lacks; None or another epoch = the whole map."""
         start = base[1] if base is not None and base[0] == self.head.epoch and base[1] <= self.head.seq else 0
-        changed = tuple(e for e in self.entries.values() if e.seq > start)
+        changed = tuple(e.entry() for e in self.entries.values() if e.seq > start)
         return HealthDelta(self.node, self.head, start, self.age_ms(now_ms), self.map_hash, self.size, self.signature, changed)
 
     def hear_beat(self, head: Head, signature: bytes, age_ms: int, now_ms: int, verify: Callable[[bytes, bytes], bool]) -> Merge:
@@ -217,19 +241,20 @@ class HealthStream:
             return Merge.FORGED
         if delta.size > limit("stream_bytes"):
             return Merge.OVERSIZED
-        entries, marks = (dict(self.entries), dict(self.marks)) if delta.base else ({}, {})
+        entries = dict(self.entries) if delta.base else {}
         for entry in delta.cells:
             if entry.seq > delta.head.seq:
                 return Merge.MISMATCH
             key = entry.cell.key
             old = entries.get(key)
             if old is None or old.seq < entry.seq:
-                entries[key], marks[key] = entry, mark(entry)
-        if map_hash(marks.values()) != delta.map_hash or sum(m.size for m in marks.values()) != delta.size:
+                held = hold_foreign(entry)
+                entries[held.cell.key] = held
+        if map_hash(entries.values()) != delta.map_hash or sum(e.size for e in entries.values()) != delta.size:
             return Merge.MISMATCH
         if len(entries) > limit("stream_cells"):
             return Merge.OVERSIZED
-        self.hold(entries, marks)
+        self.hold(entries)
         self.head, self.signature = delta.head, delta.signature
         self.content_heard_ms = now_ms
         self._age_ms, self._heard_ms, self.fresh = delta.age_ms, now_ms, delta.age_ms < UNKNOWN_AGE_MS
@@ -286,14 +311,14 @@ class OwnStream:
         reported = [cell for cell in cells if cell.state != ABSENT]
         seq = stream.head.seq + 1
         for cut in Cut:
-            entries, marks, content = self._map(reported, cut, seq)
-            if sum(m.size for m in marks.values()) <= limit("stream_bytes"):
+            entries, content = self._map(reported, cut, seq)
+            if sum(e.size for e in entries.values()) <= limit("stream_bytes"):
                 break
         self.cut = cut
         if all(entry.seq < seq for entry in entries.values()):
             return False
         self._content = content
-        stream.hold(entries, marks)
+        stream.hold(entries)
         stream._heard_ms = stream.content_heard_ms = now_ms
         self._seal(Head(stream.head.actor, stream.head.epoch, seq, stream.head.beat + 1, self.clock_tag))
         return True
@@ -308,36 +333,28 @@ class OwnStream:
         """Go on with the same content in a later epoch: somebody has heard this stream further on than it is."""
         head = self.stream.head
         self.stream._heard_ms = now_ms
-        entries = {key: CellEntry(1, entry.cell) for key, entry in self.stream.entries.items() if entry.cell.state != ABSENT}
-        self.stream.hold(entries, {key: mark(entry) for key, entry in entries.items()})
+        self.stream.hold({cell.key: hold_own(CellEntry(1, cell.whole())) for cell in self.stream.cells()})
         self._seal(Head(head.actor, epoch, 1, 1, self.clock_tag))
 
-    def _map(self, reported: Iterable[Cell], cut: Cut, seq: int) -> tuple[dict[_Key, CellEntry], dict[_Key, Mark], dict[_Key, bytes]]:
-        """The entries, their marks and their content hashes as they would be at `seq`; what did not change keeps its entry."""
+    def _map(self, reported: Iterable[Cell], cut: Cut, seq: int) -> tuple[dict[_Key, Held], dict[_Key, bytes]]:
+        """The entries and their content hashes as they would be at `seq`; what did not change keeps its entry."""
         stream = self.stream
-        entries: dict[_Key, CellEntry] = {}
-        marks: dict[_Key, Mark] = {}
+        entries: dict[_Key, Held] = {}
         content: dict[_Key, bytes] = {}
-
-        def put(key: _Key, entry: CellEntry) -> None:
-            entries[key] = entry
-            marks[key] = stream.marks[key] if entry is stream.entries.get(key) else mark(entry)
-
         for whole in reported:
             cell = cut_down(whole, cut)
             key = cell.key
             content[key] = content_hash(cell)
             old = stream.entries.get(key)
             stays = old is not None and self._content.get(key) == content[key] and not (cut and old.cell.measures)
-            put(key, old if stays and old is not None else CellEntry(seq, cell))
+            entries[key] = old if stays and old is not None else hold_own(CellEntry(seq, cell))
         for key, old in stream.entries.items():
             if key not in content:
-                put(key, old if old.cell.state == ABSENT else CellEntry(seq, Cell(*key, ABSENT)))
+                entries[key] = old if old.cell.state == ABSENT else hold_own(CellEntry(seq, Cell(*key, ABSENT)))
         if len(entries) > limit("stream_cells"):
             # All at once: each time that one is forgotten, everybody finds another hash and asks for the whole map.
             entries = {key: entries[key] for key in content}
-            marks = {key: marks[key] for key in content}
-        return entries, marks, content
+        return entries, content
 
     def _seal(self, head: Head) -> None:
         stream = self.stream
@@ -361,7 +378,8 @@ _row_decoder = msgspec.msgpack.Decoder(StreamRow)
 
 def encode_stream(stream: HealthStream) -> bytes:
     """The blob row of a stream."""
-    return _row_encoder.encode(StreamRow(stream.node, stream.head, stream.map_hash, stream.signature, tuple(stream.entries.values())))
+    entries = tuple(held.entry() for held in stream.entries.values())
+    return _row_encoder.encode(StreamRow(stream.node, stream.head, stream.map_hash, stream.signature, entries))
 
 
 def decode_stream(blob: bytes, now_ms: int) -> HealthStream:
@@ -371,7 +389,7 @@ def decode_stream(blob: bytes, now_ms: int) -> HealthStream:
     except msgspec.MsgspecError as fault:
         raise ValueError(f"a damaged health row: {fault}") from None
     stream = HealthStream(row.node, row.head, UNKNOWN_AGE_MS, now_ms)
-    stream.hold({e.cell.key: e for e in row.entries}, {e.cell.key: mark(e) for e in row.entries})
+    stream.hold({held.cell.key: held for held in map(hold_foreign, row.entries)})
     stream.signature = row.signature
     stream.fresh = False
     if stream.map_hash != row.map_hash:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from store.cells import Cell
+from store.cells import CellView
 
 
 class CellState(StrEnum):
@@ -66,7 +66,11 @@ class ShownCell(msgspec.Struct, frozen=True):
 
     state: CellState
     reasons: tuple[str, ...]
-    cell: Cell | None
+    cell: CellView | None
+
+    def whole(self) -> "ShownCell":
+        """The same with the cell decoded: for who reads more than once what is in it, and drops it soon."""
+        return ShownCell(self.state, self.reasons, self.cell.whole()) if self.cell is not None else self
 
 
 class Expectation(msgspec.Struct, frozen=True):
@@ -76,7 +80,7 @@ class Expectation(msgspec.Struct, frozen=True):
     wanted: bool = False
 
 
-def show_cell(cell: Cell | None, reporter: Reporter, *, expected: bool, settled: bool) -> ShownCell | None:
+def show_cell(cell: CellView | None, reporter: Reporter, *, expected: bool, settled: bool) -> ShownCell | None:
     """What the matrix shows for one node.
 
     None where there is nothing to show: no cell and none expected. `settled` is false while the reporter is still applying the present
@@ -132,7 +136,7 @@ class Row(msgspec.Struct, frozen=True):
 class Sources(msgspec.Struct, frozen=True):
     """What a kind's rows are made from: each node's cells of the kind by id, how far each node's word goes, and what is expected."""
 
-    cells: Mapping[str, Mapping[str, Cell]]
+    cells: Mapping[str, Mapping[str, CellView]]
     reporters: Mapping[str, Reporter]
     unsettled: Collection[str] = ()
     maintenance: Collection[str] = ()

@@ -177,7 +177,8 @@ async def get_node(node: Node, request: Request) -> Response:
 async def get_node_maps(node: Node, request: Request) -> Response:
     name = _node_name(node, request)
     maps = []
-    for wwid, cell in sorted(node.picture.cells_of(name, MULTIPATH_MAP).items()):
+    for wwid, found in sorted(node.picture.cells_of(name, MULTIPATH_MAP).items()):
+        cell = found.whole()
         detail = cell.detail
         devices: dict[str, Any] = said(cell.measures, "devs", {})
         groups: dict[int, list[dict[str, Any]]] = {}

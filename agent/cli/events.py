@@ -20,7 +20,8 @@ SILENCE_SECONDS = 45.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 5.0
 
 _HEADER = ("cursor", "at", "kind", "node", "message")
-_KIND_WIDTH = 17
+_CURSOR_WIDTH, _KIND_WIDTH = 6, 17
+_CURSOR_DIGITS = 15
 _ROLES = {
     "alarm": "error",
     "conflict-opened": "warning",
@@ -33,6 +34,20 @@ _ROLES = {
 }
 
 
+class Cursor(click.ParamType):
+    """The number of an event."""
+
+    name = "cursor"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        if not (text.isascii() and text.isdigit() and len(text) <= _CURSOR_DIGITS):
+            self.fail(f"{text[:40]!r} is no cursor: give the number that `pathmesh events` shows before an event, or 0", param, ctx)
+        return int(text)
+
+
 class Sent(NamedTuple):
     """One message of a stream: its cursor (empty if it has none), its kind, its data."""
 
@@ -43,7 +58,7 @@ class Sent(NamedTuple):
 
 @click.command(cls=Command)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C; an agent that goes away is waited for.")
-@click.option("--since", type=click.IntRange(min=0), metavar="CURSOR", help="What came after this event; 0 = all that is kept.")
+@click.option("--since", type=Cursor(), metavar="CURSOR", help="What came after this event; 0 = all that is kept.")
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="At most so many, unless --follow."
 )
@@ -65,7 +80,7 @@ def events(session: Session, follow: bool, since: int | None, limit: int) -> Non
     query = {"since": None if since is None else str(since), "limit": str(limit)}
     body = session.get(EVENTS, query)
     if body.get("gap"):
-        _tell_gap(session)
+        _tell_gap(session, foreign=since is not None and since > body["newest"])
     if session.output == "json":
         session.json(body)
     elif session.output == "tsv":
@@ -125,13 +140,14 @@ def messages(lines: Iterable[bytes]) -> Iterator[Sent]:
 
 
 def _show(session: Session, sent: Sent) -> None:
-    if sent.kind == "gap":
-        _tell_gap(session)
-        return
     try:
         event = json.loads(sent.data)
     except ValueError:
         return  # nothing that an agent of this version sends
+    if sent.kind == "gap":
+        since, following = event.get("since"), event.get("next")
+        _tell_gap(session, foreign=isinstance(since, int) and isinstance(following, int) and since >= following)
+        return
     if session.output == "json":
         click.echo(json.dumps(event, ensure_ascii=False))
     elif session.output == "tsv":
@@ -141,14 +157,19 @@ def _show(session: Session, sent: Sent) -> None:
     sys.stdout.flush()
 
 
-def _tell_gap(session: Session) -> None:
-    session.say("warning: events between this cursor and the first of these are no longer kept")
+def _tell_gap(session: Session, *, foreign: bool) -> None:
+    """`foreign`: the cursor is beyond the newest one, so it is another log's."""
+    if foreign:
+        session.say("warning: this log has no such cursor: shown from its beginning")
+    else:
+        session.say("warning: events between this cursor and the first of these are no longer kept")
 
 
 def _line(session: Session, event: Mapping[str, Any]) -> str:
     kind = printable(str(event.get("kind")))
     shown = session.paint(kind, _ROLES.get(kind, "")) + " " * max(0, _KIND_WIDTH - len(kind))
-    return f"{event.get('at')}  {shown}  {one_line(str(event.get('message')))}"
+    cursor = printable(str(event.get("cursor"))).rjust(_CURSOR_WIDTH)
+    return f"{cursor}  {event.get('at')}  {shown}  {one_line(str(event.get('message')))}"
 
 
 def _record(event: Mapping[str, Any]) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ LINES_SHOWN = 8
 WAIT_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 
+_OF_MEMBERS = ("state", "role", "endpoint")
+"""What is shown of a member without --verbose."""
 _STATE_ROLES = {"conflict": "warning", "superseded": "dim", "void": "dim", "partial": "dim", "applied": "healthy"}
 _ROLLOUT_ROLES = {
     "applied": "healthy",
@@ -41,7 +43,7 @@ def history(session: Session, key: str | None, limit: int) -> None:
     """Show who changed what and why, newest first; of one section if KEY is given.
 
     KEY is a section (`defaults`, `overrides`, `wwid/…`, `storage/…`), a WWID, a storage or a LUN's alias. What a value was before
-    an edit is left out where this node no longer knows it. -v shows every change of every edit.
+    an edit is left out where this node no longer knows it. -v shows every change of every edit, members' keys too.
 
     \b
     Examples:
@@ -145,7 +147,7 @@ def _lines(session: Session, entry: Mapping[str, Any]) -> list[str]:
     reason = f': "{one_line(str(entry["reason"]))}"' if entry.get("reason") else ""
     author = printable(str(entry.get("author") or "?"))
     head = f"{session.paint(edit_text(entry['edit']), 'bold')}  {entry.get('wall') or '?'}  {author}{reason}  {', '.join(marks)}"
-    lines = [line for change in entry.get("changes") or () for line in _change_lines(change)]
+    lines = [line for change in entry.get("changes") or () for line in _change_lines(change, verbose=session.verbose)]
     if entry.get("more_keys"):
         lines.append(f"and {entry['more_keys']} more sections")
     if not session.verbose and len(lines) > LINES_SHOWN:
@@ -155,11 +157,13 @@ def _lines(session: Session, entry: Mapping[str, Any]) -> list[str]:
     return [head, *(f"    {line}" for line in lines)]
 
 
-def _change_lines(change: Mapping[str, Any]) -> Iterator[str]:
-    """One change: a line if it is short, else a line for each option; of texts the lines that differ."""
+def _change_lines(change: Mapping[str, Any], *, verbose: bool) -> Iterator[str]:
+    """One change: a line if it is short, else a line for each option; of texts the lines that differ. Of a member its keys are left out."""
     key, action = printable(str(change["key"])), str(change["action"])
     unknown = "" if change.get("before_known") else " (what was before is not known)"
     options = change.get("options") or []
+    if key.startswith("member/") and not verbose:
+        options = [option for option in options if option.get("option") in _OF_MEMBERS]
     texts = [option for option in options if any("\n" in str(option.get(side) or "") for side in ("before", "after"))]
     short = [_option_text(option) for option in options if option not in texts]
     if action == "removed" and not texts:

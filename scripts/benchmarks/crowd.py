@@ -110,7 +110,7 @@ async def _maps(member: CrowdMember, node: str, least: int) -> list[Cell]:
         member.moved.clear()
         stream = member.runner.engine.exchange.streams.get(node)
         if stream is not None and len(stream.entries) >= least:
-            found = [cell for cell in stream.cells() if cell.kind == MULTIPATH_MAP and cell.state == "healthy"]
+            found = [cell.whole() for cell in stream.cells() if cell.kind == MULTIPATH_MAP and cell.state == "healthy"]
             if len(found) >= least:
                 return found
         await member.moved.wait()

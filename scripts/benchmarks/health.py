@@ -131,7 +131,7 @@ def _changed_bytes(cluster: Cluster) -> int:
         (blob,) = database.execute("SELECT stream FROM health WHERE node = ?", (cluster.nodes[0].name,)).fetchone()
     database.close()
     stream = decode_stream(blob, 0)
-    return sum(len(msgspec.msgpack.encode(entry)) for entry in stream.entries.values() if entry.seq == stream.head.seq)
+    return sum(len(msgspec.msgpack.encode(entry.entry())) for entry in stream.entries.values() if entry.seq == stream.head.seq)
 
 
 def _in_sync(cluster: Cluster) -> bool:

@@ -108,6 +108,16 @@ async def test_alarms_of_the_last_hour_are_told_too(first: Any) -> None:
     assert codes(diagnose(first)) == ["equivocation"] == [p["code"] for p in problems(first)]
 
 
+async def test_a_database_that_came_back_is_one_finding(first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shows(monkeypatch, "continuity", Continuity.RESTORED)
+    first.alarms.raise_alarm("restored", "its database is an older copy")
+    assert codes(diagnose(first)) == ["restored"] == [p["code"] for p in problems(first)]
+    first.alarms.raise_alarm("database-lost", "the database is gone: a new one was made", "it goes on by itself")
+    assert codes(diagnose(first)) == ["database-lost"] == [p["code"] for p in problems(first)]
+    shows(monkeypatch, "member", msgspec.structs.replace(first.runner.engine.member, state=MemberState.LEFT))
+    assert codes(diagnose(first)) == ["left"] == [p["code"] for p in problems(first)]
+
+
 async def test_a_member_that_is_lost_is_named_with_since_when(first: Any, cluster: Any, eventually: Any) -> None:
     cluster.network.cut(cluster["n1"].key, cluster["n2"].key)
 
@@ -123,6 +133,20 @@ async def test_a_member_that_is_lost_is_named_with_since_when(first: Any, cluste
     await cluster["n1"].writer.record({PREFIX + "n2": maintenance_value("", 0.0, None)})
     [finding] = diagnose(first)
     assert finding.severity == "info", "it is meant to be away"
+
+
+@pytest.mark.parametrize(
+    ("unheard", "unreached", "what", "hint"),
+    [
+        (True, False, "n2 (online): a connection to it stands, but it was not heard directly for ", "reached from there"),
+        (False, True, "n2 (online): it is heard, but no connection to it can be made", "tcp://n2:7946 be reached from here"),
+        (True, True, "n2 (online): neither heard nor reached for ", "reached from here, and this node's mesh port"),
+    ],
+)
+async def test_which_way_nothing_passes_is_said(first: Any, unheard: bool, unreached: bool, what: str, hint: str) -> None:
+    first.host.reach = Reach(frozenset({"n2"} if unheard else ()), frozenset({"n2"} if unreached else ()))
+    [finding] = diagnose(first)
+    assert finding.code == "not-connected" and finding.message.startswith(what) and hint in finding.hint
 
 
 async def test_one_way_partitions_and_flapping_are_named(
@@ -199,10 +223,3 @@ async def test_the_worst_comes_first(first: Any, monkeypatch: pytest.MonkeyPatch
     first.alarms.raise_alarm("edits-void", "void", "versions")
     shows(monkeypatch, "config_behind", True)
     assert [finding.severity for finding in diagnose(first)] == ["error", "warning", "info"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(3.0, "3 s"), (119.0, "119 s"), (180.0, "3 minutes"), (8000.0, "2 hours"), (9e5, "10 days")]
-)
-def test_ages_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert doctor._long(seconds) == words

@@ -16,6 +16,7 @@ from agent.event_sources import EventSources
 from agent.writes import Expected
 from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell
 from gossip.events import Alarm, Publish
+from gossip.liveness import Liveness
 from store.cells import MULTIPATH_MAP, Cell
 from store.document import WWID_PREFIX
 from store.limits import limit
@@ -156,6 +157,35 @@ async def test_a_conflict_is_told_when_it_opens_and_when_it_is_resolved(memory_c
     await cluster.converged()
     [ended] = watched.of("conflict-opened", "conflict-resolved")
     assert ended["kind"] == "conflict-resolved" and ended["key"] == KEY and ended["edit"] == str(written.edit) and "n2" in ended["message"]
+
+
+async def test_maintenance_is_told_in_words(memory_cluster: Any) -> None:
+    cluster = memory_cluster("n1", "n2")
+    node = cluster["n1"]
+    watched = Watched(node)
+    await node.members.set_maintenance("n2", True)
+    await node.members.set_maintenance("n2", True, reason="new HBA")
+    await node.members.set_maintenance("n2", False)
+    told = [event["message"] for event in watched.of("edit")]
+    assert told == ["n1 began the maintenance of n2", "n1 began the maintenance of n2: new HBA", "n1 ended the maintenance of n2"]
+
+
+async def test_a_member_that_left_neither_comes_nor_goes(memory_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = memory_cluster("n1", "n2")
+    node = cluster["n1"]
+    watched = Watched(node)
+    flapping = {"n2"}
+    monkeypatch.setattr(Liveness, "flapping", lambda _, name, now: name in flapping)
+    news = Publish(standing=frozenset({"n2"}))
+    watched.sources.news(news)
+    assert [event["flapping"] for event in watched.of("node-flapping")] == [True]
+    left = msgspec.structs.replace(node.engine.replica.registry.by_name["n2"], state=MemberState.LEFT)
+    await node.writer.record({MEMBER_PREFIX + "n2": member_value(left)})
+    watched.take()
+    for still in (True, False):
+        flapping = {"n2"} if still else set()
+        watched.sources.news(news)
+        assert watched.of("node-flapping") == []
 
 
 async def test_members_that_come_and_go_are_told(memory_cluster: Any, scribe: Any) -> None:

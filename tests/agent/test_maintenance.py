@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from agent.status import node_json, status_document
 from agent.writes import Expected
 from store.cells import MULTIPATH_MAP, Cell
 from store.errors import PathmeshError, UsageError
-from store.members import Role
+from store.members import MemberState, Role, member_value
 
 A = "3624a9370e92ace0b12e941bf000cb4d5"
 times = st.floats(0, 4e9)
@@ -95,3 +96,14 @@ async def test_it_is_ended_changed_and_refused(memory_cluster: Any) -> None:
         await cluster["n2"].members.set_maintenance("n1", True)
     assert forbidden.value.code == "forbidden"
     assert members.PREFIX == PREFIX
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("state", "words"), [(MemberState.LEFT, "n2 has left"), (MemberState.RETIRED, "no member named 'n2'")])
+async def test_it_is_for_members_alone(memory_cluster: Any, state: MemberState, words: str) -> None:
+    cluster = memory_cluster("n1", "n2")
+    first = cluster["n1"]
+    await first.writer.record({"member/n2": member_value(msgspec.structs.replace(cluster["n2"].engine.member, state=state))})
+    with pytest.raises(UsageError, match=words) as away:
+        await first.members.set_maintenance("n2", True)
+    assert away.value.code == "not-found" and not first.picture.maintenance()

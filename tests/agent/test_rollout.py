@@ -1,5 +1,6 @@
 """How far an edit has come: told from what the members themselves show, and unknown where nothing was heard."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -98,6 +99,7 @@ async def test_a_member_that_is_heard_and_lacks_it_waits(pair: Any, eventually: 
     pair["n1"].log.gate.clear()
     edit = await write(pair["n2"], "a")
     assert states(pair["n2"], edit) == {"n1": "waiting", "n2": "committed"}
+    assert [node["message"] for node in look(pair["n2"], edit)["nodes"]] == ["lacks the edit", None]
     pair["n1"].log.gate.set()
     await becomes(pair, eventually, "n2", {"n1": "committed", "n2": "committed"}, edit)
 
@@ -175,6 +177,7 @@ async def test_who_is_not_heard_is_unknown_and_keeps_what_it_had(pair: Any, even
 
     await eventually("n2 is lost", lost)
     assert states(pair["n1"], new) == {"n1": "committed", "n2": "unknown"}
+    assert re.fullmatch(r"not heard for \d+ s", look(pair["n1"], new)["nodes"][1]["message"])
     assert states(pair["n1"], had)["n2"] == "applied", "what it had it has"
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apply.wwid import check_alias, check_wwid, device_path, suggest_wwid
+from apply.wwid import AliasType, check_wwid, device_path, suggest_wwid
 from store.errors import UsageError
 
 IN_THE_WILD = [
@@ -142,7 +142,7 @@ def test_a_suggestion_is_a_wwid(text):
 
 @pytest.mark.parametrize("alias", ["a", "_x", "0day", "vm-pool_1.a:b+c@d=e", "mpath1", "mpathA", "Control", "x" * 127, "sda1x"])
 def test_good_aliases(alias):
-    assert check_alias(alias) == alias
+    assert AliasType().parse(alias) == alias
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_good_aliases(alias):
     ],
 )
 def test_bad_aliases(alias):
-    with pytest.raises(UsageError) as caught:
-        check_alias(alias)
-    assert caught.value.code == "bad-alias" and "\n" not in caught.value.message
+    with pytest.raises(ValueError, match="a name of 1 to 127 letters") as caught:
+        AliasType().parse(alias)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_device_of_a_map():

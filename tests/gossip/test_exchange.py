@@ -15,7 +15,7 @@ from gossip import codec
 from gossip.exchange import ENVELOPE_BYTES, NAMES_BYTES, PART_BYTES, PART_CELLS, Cursor, Exchange, split
 from gossip.messages import Delta, Digest, Place
 from store.cells import Cell
-from store.health import CellEntry, Cut, Head, HealthDelta, Mark, Merge, OwnStream, mark
+from store.health import CellEntry, Cut, Head, HealthDelta, Held, Merge, OwnStream, hold_foreign, mark
 from store.limits import LIMITS, Limit, limit
 from store.members import MemberState, Registry
 
@@ -203,8 +203,8 @@ def entries(sizes: list[int]) -> HealthDelta:
     return HealthDelta("n1", Head(bytes(16), 1, 1, 1), 0, 0, bytes(32), 0, b"", made)
 
 
-def marks(delta: HealthDelta) -> dict[tuple[str, str], Mark]:
-    return {entry.cell.key: mark(entry) for entry in delta.cells}
+def held(delta: HealthDelta) -> dict[tuple[str, str], Held]:
+    return {entry.cell.key: hold_foreign(entry) for entry in delta.cells}
 
 
 @given(st.integers(0, 2**53), st.lists(st.text(), max_size=3), st.dictionaries(st.text(), st.integers(0, 9)), st.floats(0, 2e9))
@@ -217,7 +217,7 @@ def test_an_entry_is_no_longer_than_its_mark_says(seq: int, reasons: list[str], 
 @given(st.lists(st.integers(0, limit("cell_bytes") - 200), max_size=60))
 def test_every_part_fits_and_nothing_is_lost(sizes: list[int]) -> None:
     delta = entries(sizes)
-    parts = split(delta, marks(delta))
+    parts = split(delta, held(delta))
     assert [e for part in parts for e in part.cells] == list(delta.cells)
     assert [(p.part, p.parts) for p in parts] == [(n, len(parts)) for n in range(len(parts))]
     for part in parts:
@@ -227,7 +227,7 @@ def test_every_part_fits_and_nothing_is_lost(sizes: list[int]) -> None:
 def test_few_large_cells_are_split_too() -> None:
     """Two hundred cells of 8 KiB are above what one message carries."""
     delta = entries([8_000] * 200)
-    parts = split(delta, marks(delta))
+    parts = split(delta, held(delta))
     assert len(parts) > 1
     for part in parts:
         codec.encode(Delta(health=(part,)))
@@ -235,7 +235,7 @@ def test_few_large_cells_are_split_too() -> None:
 
 def test_many_tiny_cells_are_split_by_number() -> None:
     delta = entries([0] * (2 * PART_CELLS + 1))
-    parts = split(delta, marks(delta))
+    parts = split(delta, held(delta))
     assert [len(p.cells) for p in parts] == [PART_CELLS, PART_CELLS, 1]
     assert [codec.decode(*codec.encode(Delta(health=(p,)))) for p in parts]
 

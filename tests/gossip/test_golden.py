@@ -21,7 +21,7 @@ from scripts import golden, golden_frames
 from store import snapshot
 from store.cells import Cell
 from store.edits import KNOWN_KINDS, decode_edit, encode_body, seal
-from store.health import CellEntry, Head, HealthStream, head_body, map_hash, mark
+from store.health import CellEntry, Head, HealthStream, head_body, hold_own, map_hash, mark
 from store.replica import Admission, Replica
 
 DIRECTORY = Path(__file__).parents[1] / "data" / "golden"
@@ -182,7 +182,7 @@ def test_what_a_node_signs_of_its_health_is_what_it_always_was(path: Path) -> No
     Ed25519PublicKey.from_public_bytes(bytes.fromhex(told["signed_by"])).verify(signature, path.read_bytes())
     assert head_body(told["node"], position, bytes.fromhex(told["map_hash"]), told["size"]) == path.read_bytes()
     stream = HealthStream(told["node"], position)
-    stream.hold({entry.cell.key: entry for entry in entries}, {entry.cell.key: each for entry, each in zip(entries, marks, strict=True)})
+    stream.hold({entry.cell.key: hold_own(entry) for entry in entries})
     assert stream.delta(None, 0).body == path.read_bytes()
 
 

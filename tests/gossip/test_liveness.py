@@ -10,6 +10,8 @@ from gossip.liveness import (
     OFFLINE_AFTER_MS,
     PAUSE_MS,
     PING_AFTER_MS,
+    QUIET_AFTER_MS,
+    QUIET_EVERY_MS,
     SUSPECT_AFTER_MS,
     Liveness,
     Opinion,
@@ -98,6 +100,20 @@ def test_silence(watcher: Watcher, silent: int, opinion: Opinion) -> None:
     watcher.run(silent, "b")
     assert watcher.opinion() is opinion
     assert watcher.opinion("b") is Opinion.ONLINE
+
+
+def test_a_member_that_others_hear_is_pinged_until_it_is_heard_itself(watcher: Watcher) -> None:
+    start = watcher.now
+    while watcher.now < start + QUIET_AFTER_MS + 2 * QUIET_EVERY_MS:
+        watcher.now += TICK
+        watcher.hear("a", direct=False)
+        watcher.hear("b")
+        watcher.tick()
+    due = [start + QUIET_AFTER_MS + n * QUIET_EVERY_MS for n in range(3)]
+    assert watcher.pings == [(at, "a") for at in due] and not watcher.changes and not watcher.probes
+    watcher.hear("a")
+    watcher.run(QUIET_AFTER_MS - TICK, "b")
+    assert {name for at, name in watcher.pings if at > due[-1] and at < due[-1] + PING_AFTER_MS} == set()
 
 
 def test_silence_leads_to_pings_then_to_one_probe_then_to_two_changes(watcher: Watcher) -> None:

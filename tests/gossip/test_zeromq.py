@@ -23,6 +23,7 @@ from gossip.link import ZAP_DOMAIN
 from gossip.sockets import check_file_limit
 from gossip.transport import MessageReceived, PeerDown, PeerUp, Transport, TransportEvent
 from gossip.zeromq import ZeroMQTransport
+from scripts.cluster.namespaces import why_not
 from store.errors import UnavailableError, UsageError
 from store.limits import limit
 
@@ -394,9 +395,8 @@ async def test_a_killed_peer_is_noticed_at_once() -> None:
         await process.wait()
 
 
-async def test_a_peer_that_stands_still_is_noticed_by_its_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "HEARTBEAT_MS", 100)
-    monkeypatch.setattr(link, "HEARTBEAT_TIMEOUT_MS", 300)
+async def test_a_peer_that_stands_still_and_takes_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "DEAD_AFTER_MS", 500)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PEER_PROGRAM, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
@@ -407,13 +407,292 @@ async def test_a_peer_that_stands_still_is_noticed_by_its_silence(monkeypatch: p
         with nodes(1) as (node,):
             node.transport.add_peer(key, endpoint)
             await until(lambda: PeerUp(key) in node.events)
-            process.send_signal(signal.SIGSTOP)  # the kernel still acknowledges everything
-            await until(lambda: PeerDown(key) in node.events)
+            process.send_signal(signal.SIGSTOP)  # its kernel takes what it has room for, and answers for as long as it exists
+            while PeerDown(key) not in node.events:
+                async with asyncio.timeout(10):
+                    while node.transport.send(key, (b"header", bytes(200_000))):
+                        await asyncio.sleep(0)
+                    await asyncio.sleep(0.01)
             process.send_signal(signal.SIGCONT)
             await until(lambda: node.count(PeerUp(key)) == 2)
     finally:
         process.kill()
         await process.wait()
+
+
+def connection_options() -> list[tuple[int, ...]]:
+    """What the kernel was told for each TCP connection of this process."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        if not (entry.is_symlink() and str(entry.readlink()).startswith("socket:")):
+            continue
+        with socket.socket(fileno=os.dup(int(entry.name))) as one:
+            if one.family == socket.AF_INET and not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                names = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                alive = one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                found.append((alive, *(one.getsockopt(socket.IPPROTO_TCP, name) for name in names)))
+    return found
+
+
+async def test_the_kernel_is_to_find_dead_connections_at_both_ends() -> None:
+    gc.collect()
+    before = len(connection_options())
+    with nodes(2) as (a, b):
+        await connected(a, b)
+        assert len(connection_options()) == before + 4
+        assert connection_options().count((1, 6000, 5, 2, 3)) == 4
+
+
+CUT_PROGRAM = textwrap.dedent(
+    """
+    import asyncio, subprocess, sys, time
+    from gossip.keys import NodeKeys
+    from gossip.transport import PeerDown, PeerUp
+    from gossip.zeromq import ZeroMQTransport
+
+    RULES = "add table inet cut; add chain inet cut from { type filter hook input priority 0; policy drop; }"
+
+    async def main(talks):
+        keys = [NodeKeys.generate() for _ in range(2)]
+        events = []
+        ends = [ZeroMQTransport(key, "tcp://127.0.0.1:0", lambda _key: True, events.append) for key in keys]
+        there = keys[1].mesh_public
+        ends[0].add_peer(there, ends[1].endpoint)
+        while PeerUp(there) not in events:
+            await asyncio.sleep(0.01)
+        subprocess.run(["nft", RULES], check=True)
+        began = time.monotonic()
+        noticed = [None, None]
+        while None in noticed:
+            if talks:
+                ends[0].send(there, (b"are you", b"there?"))
+            await asyncio.sleep(0.1)
+            for end, gone in enumerate((PeerDown(there) in events, ends[1].connections == 0)):
+                if gone and noticed[end] is None:
+                    noticed[end] = time.monotonic() - began
+        print(*noticed)
+
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    asyncio.run(main(sys.argv[1] == "talks"))
+    """
+)
+
+
+@pytest.mark.slow
+@pytest.mark.netns
+@pytest.mark.parametrize("talks", ["talks", "silent"])
+async def test_a_connection_that_carries_nothing_any_more_is_found_dead_at_both_ends(talks: str) -> None:
+    if reason := why_not():
+        if os.environ.get("PATHMESH_REQUIRE_NETNS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    command = ("unshare", "--net", sys.executable, "-c", CUT_PROGRAM, talks)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2])
+    try:
+        async with asyncio.timeout(30):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    sender, receiver = map(float, said.split())
+    assert 4 < sender < 9 and 4 < receiver < 9, (sender, receiver)
+
+
+STALLED_PROGRAM = textwrap.dedent(
+    """
+    import asyncio, sys, time
+    from gossip.keys import NodeKeys
+    from gossip.transport import MessageReceived
+    from gossip.zeromq import ZeroMQTransport
+
+    async def main():
+        keys = NodeKeys.generate()
+        done = asyncio.Event()
+        taken = []
+
+        def sink(event):
+            if not isinstance(event, MessageReceived):
+                return
+            taken.append(event.body)
+            if event.body == b"stall":
+                print("stalled", flush=True)
+                sys.stdin.readline()
+                time.sleep(0.5)
+            if event.body == b"last":
+                done.set()
+
+        transport = ZeroMQTransport(keys, "tcp://127.0.0.1:0", lambda key: True, sink)
+        print(keys.mesh_public, transport.endpoint, flush=True)
+        await done.wait()
+        await asyncio.sleep(0.5)
+        print(len(taken))
+
+    asyncio.run(main())
+    """
+)
+
+
+@pytest.mark.parametrize("ping_ms", [0, 50])
+async def test_a_stalled_node_survives_that_a_peer_hangs_up(ping_ms: int) -> None:
+    # With a queue that gets full, libzmq 4.3.5 aborts here for a ZMTP PING, and without one for its own when it is due.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        STALLED_PROGRAM,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdin is not None and process.stdout is not None
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        async with asyncio.timeout(30):
+            key, endpoint = (await process.stdout.readline()).decode().split()
+            dealer = context.socket(zmq.DEALER)
+            dealer.linger = 0
+            dealer.heartbeat_ivl = ping_ms
+            dealer.curve_serverkey, dealer.zap_domain = key.encode(), ZAP_DOMAIN.encode()
+            dealer.curve_publickey, dealer.curve_secretkey = zmq.curve_keypair()
+            dealer.connect(endpoint)
+            dealer.send_multipart([b"header", b"stall"])
+            assert await process.stdout.readline() == b"stalled\n"
+            for _ in range(60):
+                dealer.send_multipart([b"header", b"more"])
+                await asyncio.sleep(0.05)
+            dealer.send_multipart([b"header", b"last"])
+            await asyncio.sleep(0.2)  # its own heartbeats are due every two seconds, if it has any
+            context.destroy(linger=0)
+            process.stdin.write(b"\n")
+            said, _ = await process.communicate()
+        assert (process.returncode, said) == (0, b"62\n")
+    finally:
+        context.destroy(linger=0)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+ANSWERED_PROGRAM = textwrap.dedent(
+    """
+    import asyncio, sys
+    from gossip.keys import NodeKeys
+    from gossip.transport import PeerUp
+    from gossip.zeromq import ZeroMQTransport
+
+    async def main(key, endpoint):
+        up = asyncio.Event()
+        transport = ZeroMQTransport(NodeKeys.generate(), "tcp://127.0.0.1:0", lambda key: True, lambda event: up.set())
+        transport.add_peer(key, endpoint)
+        await up.wait()
+        assert transport.send(key, (b"header", b"body"))
+        await asyncio.to_thread(sys.stdin.readline)
+        for _ in range(100):
+            transport.send(key, (b"header", b"body"))
+            await asyncio.sleep(0.01)
+        transport.close()
+
+    asyncio.run(main(*sys.argv[1:]))
+    """
+)
+
+
+@pytest.mark.parametrize("ping_ms", [0, 50])
+async def test_a_node_survives_a_peer_that_answers_and_hangs_up(ping_ms: int) -> None:
+    keys = NodeKeys.generate()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    router.linger = 0
+    router.heartbeat_ivl = ping_ms
+    router.curve_server = True
+    router.curve_publickey, router.curve_secretkey = keys.mesh_public.encode(), keys.mesh_secret.encode()
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        ANSWERED_PROGRAM,
+        keys.mesh_public,
+        f"tcp://127.0.0.1:{port}",
+        stdin=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdin is not None
+    try:
+        await until(lambda: bool(router.poll(0)), 20)
+        sender = router.recv_multipart()[0]
+        for _ in range(30):
+            router.send_multipart([sender, b"never", b"read"])
+            await asyncio.sleep(0.02)
+        context.destroy(linger=0)
+        async with asyncio.timeout(30):
+            await process.communicate(b"\n")
+        assert process.returncode == 0
+    finally:
+        context.destroy(linger=0)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_message_without_end_costs_its_sender_the_connection_and_nobody_else() -> None:
+    with nodes(2) as (a, b):
+        await connected(a, b)
+        keys = NodeKeys.generate()
+        a.allowed.add(keys.mesh_public)
+        with raw_client(a, keys, sndhwm=0) as dealer:
+            monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            for _ in range(2 * limit("unread_bytes") // 500_000):
+                dealer.send(bytes(500_000), zmq.SNDMORE)
+                await asyncio.sleep(0)
+            dealer.send(b"")
+            await until(lambda: bool(monitor.poll(0)))
+            dealer.disable_monitor()
+            assert a.transport.counters.connections_shut >= 1
+        assert b.send(a, b"still here")
+        await until(lambda: a.bodies == [b"still here"])
+        assert (a.count(PeerDown(b.key)), b.count(PeerDown(a.key))) == (0, 0)
+
+
+async def test_messages_that_nobody_reads_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with nodes(1) as (node,):
+        monkeypatch.setattr(node.transport, "_receive_batch", lambda: False)
+        keys = NodeKeys.generate()
+        node.allowed.add(keys.mesh_public)
+        with raw_client(node, keys, sndhwm=0) as dealer:
+            for _ in range(2 * limit("unread_bytes") // 500_000):
+                dealer.send_multipart([b"header", bytes(500_000)])
+            await until(lambda: node.transport.counters.connections_shut > 0)
+
+
+async def test_what_was_read_is_known_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "GUARD_INTERVAL_SECONDS", 0.01)
+    with nodes(2) as (a, b):
+        await connected(a, b)
+        guard = a.transport._guard
+        [descriptor] = guard._accepted
+        handshake = guard.unread(descriptor)
+        assert 0 < handshake < 1024
+        sizes = [0, 1, *range(210, 260), 1000, 65_536, limit("frame_bytes")]
+        for size in sizes:
+            await until(lambda size=size: b.send(a, bytes(size)))  # type: ignore[misc]
+        await until(lambda: len(a.bodies) == len(sizes))
+        assert guard.unread(descriptor) == handshake
+
+
+async def test_every_connection_is_looked_at_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "GUARD_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(sockets, "GUARD_LOOKS", 2)
+    with nodes(5) as (a, *others):
+        for other in others:
+            await connected(a, other)
+        seen: set[int] = set()
+
+        def look(descriptor: int, _age: float) -> bool:
+            seen.add(descriptor)
+            return False
+
+        monkeypatch.setattr(a.transport._guard, "_exceeds", look)
+        await until(lambda: len(seen) == 4)
 
 
 async def test_a_peer_that_restarts_on_its_port_is_found_again() -> None:

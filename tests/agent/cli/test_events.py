@@ -43,8 +43,8 @@ def test_the_newest_events_are_shown_line_by_line(run: Run, fake_agent: Any) -> 
     result = run("events")
     assert result.exit_code == 0 and result.stderr == ""
     assert result.stdout.splitlines() == [
-        "2026-07-03T12:00:00Z  edit               n1 changed defaults",
-        "2026-07-03T12:00:00Z  conflict-opened    x\\x1b[2J y",
+        "     3  2026-07-03T12:00:00Z  edit               n1 changed defaults",
+        "     4  2026-07-03T12:00:00Z  conflict-opened    x\\x1b[2J y",
     ]
 
 
@@ -59,6 +59,19 @@ def test_a_gap_is_told_beside_the_events(run: Run, fake_agent: Any) -> None:
         ["cursor", "at", "kind", "node", "message"],
         ["30", "2026-07-03T12:00:00Z", "edit", "n2", "n1 changed defaults"],
     ]
+
+
+def test_a_cursor_beyond_the_newest_is_another_logs(run: Run, fake_agent: Any) -> None:
+    fake_agent.answers["/v1/events?since=31&limit=100"] = page(event(29), event(30), gap=True)
+    result = run("events", "--since", "31")
+    assert result.exit_code == 0 and result.stderr == "warning: this log has no such cursor: shown from its beginning\n"
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["29", "30"]
+
+
+@pytest.mark.parametrize("text", ["abc", "-1", "1.5", "", "\u0663", "9" * 16])
+def test_what_is_no_cursor_is_refused(run: Run, fake_agent: Any, text: str) -> None:
+    result = run("events", f"--since={text}")
+    assert result.exit_code == 2 and "is no cursor" in result.stderr and not fake_agent.requests
 
 
 def test_no_events(run: Run, fake_agent: Any) -> None:
@@ -185,7 +198,7 @@ def test_following_from_a_cursor_shows_what_was(lone: Any, arguments: tuple[str,
 
 def test_a_cursor_of_another_log_is_told(lone: Any) -> None:
     with following(lone.settings.api.socket, "--since", "99999999") as follower:
-        assert "no longer kept" in follower.said() and follower.next().endswith("the agent of n1 started")
+        assert "no such cursor" in follower.said() and follower.next().endswith("the agent of n1 started")
 
 
 def test_without_an_agent_it_ends_at_once(tmp_path: Path) -> None:

@@ -86,6 +86,16 @@ def test_many_changes_are_cut_unless_all_are_asked_for(run: Run, fake_agent: Any
     assert len(run("config", "history", "-v").stdout.splitlines()) == 21
 
 
+def test_of_a_member_its_keys_are_shown_only_if_all_is_asked_for(run: Run, fake_agent: Any) -> None:
+    options = ("actor", "curve-key", "endpoint", "role", "signing-key", "state")
+    body = answers(fake_agent, entry(17, change("member/n3", "added", *((name, None, f"its-{name}") for name in options))))
+    assert run("config", "history").stdout.splitlines()[1:] == [
+        "    member/n3 added: endpoint its-endpoint, role its-role, state its-state"
+    ]
+    assert all(f"{name} its-{name}" in run("config", "history", "-v").stdout for name in options)
+    assert json.loads(run("config", "history", "--json").stdout) == body
+
+
 def test_as_json_and_tsv(run: Run, fake_agent: Any) -> None:
     body = answers(fake_agent, entry(17, change(KEY, "changed", ("alias", "a\tb", None)), change("defaults", "unchanged")))
     assert json.loads(run("config", "history", "--json").stdout) == body
