@@ -21,6 +21,7 @@ from store.clocks import ACTOR_BYTES
 from store.database import FILE_NAME, Database
 from store.edits import Edit, encode_body, seal
 from store.errors import PathmeshError, UnavailableError, UsageError
+from store.level import LEVEL
 from store.members import MEMBER_PREFIX, Member, MemberState, Role, is_node_name, member_value
 from store.replica import CLUSTER_KEY, Replica
 
@@ -213,6 +214,7 @@ def _request(settings: Settings, keys: NodeKeys, token: Token, name: str, actor:
         curve_key=keys.mesh_public,
         signing_key=keys.signing_public,
         endpoint=advertised(settings.gossip.listen, settings.gossip.advertise),
+        level=LEVEL,
     )
 
 

@@ -18,6 +18,7 @@ from gossip.runner import boottime_ms
 from gossip.tokens import TokenBook
 from store.clocks import Dot
 from store.errors import PathmeshError, UsageError
+from store.level import LEVEL_KEY, read_level
 from store.limits import limit
 from store.members import MEMBER_PREFIX, Member, MemberState, Role, is_node_name, member_value
 
@@ -98,6 +99,12 @@ class Members:
         """
         if request.version_max < VERSION_MIN or request.version_min > VERSION_MAX:
             raise UsageError(f"this cluster speaks protocol {VERSION_MIN} to {VERSION_MAX}", code=JoinCode.VERSION_MISMATCH)
+        level = read_level(self._engine.replica.fold.value(LEVEL_KEY))
+        if request.level < level:
+            raise UsageError(
+                f"this cluster is at feature level {level}, and the joiner speaks up to {request.level}: it would lack what the others do",
+                code=JoinCode.VERSION_MISMATCH,
+            )
         if not is_node_name(request.name):
             raise UsageError(f"{request.name!r} is no node name", code="bad-name")
         self._require_admin("let nodes in")
@@ -173,9 +180,10 @@ class Members:
     ) -> Dot | None:
         """Begin (or change) a member's maintenance, or end it; None if nothing is to be written."""
         member = self._engine.replica.registry.by_name.get(name)
+        if member is not None and member.state is MemberState.LEFT:
+            raise UsageError(f"{name} has left the cluster", code="not-found", hint="see `pathmesh member ls`")
         if member is None or not member.active:
-            what = f"{name} has left the cluster" if member is not None and member.state is MemberState.LEFT else f"no member named {name[:80]!r}"
-            raise UsageError(what, code="not-found", hint="see `pathmesh member ls`")
+            raise UsageError(f"no member named {name[:80]!r}", code="not-found", hint="see `pathmesh member ls`")
         if not on and name not in self._picture.config.maintenance:
             return None
         now = time.time()

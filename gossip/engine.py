@@ -300,6 +300,7 @@ class Engine:
                     self._intake.add_own(signed)
                     self._commit_next()
                     return
+        self.counters["writes_refused"] += 1
         self._state.effects.append(Rejected(event.request, *reason))
 
     def _commit_next(self) -> None:

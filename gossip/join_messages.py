@@ -12,6 +12,7 @@ from gossip.addresses import ENDPOINT_MAX_CHARS, is_curve_key, parse_endpoint
 from gossip.tokens import Secret, TokenId
 from store.clocks import ACTOR_BYTES
 from store.errors import UsageError
+from store.level import FIRST
 from store.limits import limit
 from store.members import NODE_NAME, Role
 
@@ -39,7 +40,10 @@ class JoinCode(StrEnum):
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the joiner says of itself. `endpoint` is where peers will reach it; versions are the wire's majors that it speaks."""
+    """What the joiner says of itself.
+
+    `endpoint` is where peers will reach it; versions are the wire's majors that it speaks, `level` is the highest feature level.
+    """
 
     version_min: Version
     version_max: Version
@@ -50,6 +54,7 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     curve_key: CurveKey
     signing_key: SigningKey
     endpoint: EndpointText
+    level: Version = FIRST
 
     def __repr__(self) -> str:
         return f"JoinRequest(name={self.name!r}, token_id={self.token_id!r}, endpoint={self.endpoint!r})"

@@ -112,6 +112,7 @@ class Mesh:
             return None
         guests = [peer for peer in self.peers.values() if peer.guest]
         if len(guests) >= limit("guests"):
+            self._state.counters["guests_dropped"] += 1
             self._remove(min(guests, key=lambda peer: (peer.heard_ms, peer.key)).key)
         peer = self._add(member, member.name)
         peer.guest, peer.heard_ms = True, now_ms
@@ -138,8 +139,8 @@ class Mesh:
 
     # -- hello and sessions -------------------------------------------------------------------------------------------
 
-    def hello(self, peer: Peer, now_ms: int) -> Hello:
-        """What this node says of itself first."""
+    def hello(self, peer: Peer, now_ms: int, *, ask: bool = False) -> Hello:
+        """What this node says of itself first. The peer's own hello is asked for if there is none, or if there is a newer one."""
         identity = self._state.identity
         return Hello(
             cluster=self._state.replica.cluster_id,
@@ -148,7 +149,7 @@ class Mesh:
             version_min=codec.VERSION_MIN,
             version_max=codec.VERSION_MAX,
             boot_nonce=identity.boot_nonce,
-            ask=peer.hello is None,
+            ask=ask or peer.hello is None,
             hears=peer.sessions.alive(now_ms),
         )
 
@@ -170,7 +171,7 @@ class Mesh:
                 return False
             case Heard.UNKNOWN:
                 self._state.counters["messages_before_hello"] += 1
-                self.remind(peer, now_ms)
+                self.remind(peer, now_ms, ask=True)
                 return False
             case Heard.DROPPED:
                 refused = peer.sessions.refuses(session)
@@ -179,11 +180,11 @@ class Mesh:
                     self.remind(peer, now_ms)
                 return False
 
-    def remind(self, peer: Peer, now_ms: int) -> None:
-        """Ask the peer for its hello, at most once a second."""
+    def remind(self, peer: Peer, now_ms: int, *, ask: bool = False) -> None:
+        """Say hello again, at most once a second; `ask` for the peer's, which was lost."""
         if peer.up and now_ms - peer.reminded_ms >= REMIND_MS:
             peer.reminded_ms = now_ms
-            self._state.send((peer.key,), self.hello(peer, now_ms))
+            self._state.send((peer.key,), self.hello(peer, now_ms, ask=ask))
 
     def greeted(self, peer: Peer, hello: Hello, now_ms: int) -> bool | None:
         """Judge a hello: True if the peer is to be asked now (a new session), False if not, None if it is not accepted."""

@@ -28,7 +28,7 @@ DESCRIPTORS_ELSEWHERE = 256  # database, local API clients, sysfs reads, libzmq'
 CURVE_OVERHEAD_BYTES = 33
 """libzmq compares a frame's size as encrypted: with command name, nonce, authenticator and flags (ZeroMQ RFC 26)."""
 DEAD_AFTER_MS = 6000
-"""How long sent data may stay unacknowledged, or a full peer take nothing, until the kernel ends a connection (tcp(7): TCP_USER_TIMEOUT)."""
+"""How long sent data may stay unacknowledged, or a full peer take nothing, until the kernel ends it all (tcp(7): TCP_USER_TIMEOUT)."""
 KEEPALIVE_IDLE_SECONDS = 5
 KEEPALIVE_INTERVAL_SECONDS = 2
 KEEPALIVE_COUNT = 3

@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds")
     parser.add_argument("--nodes", type=int, default=5, help="nodes at the start")
     parser.add_argument("--steps", type=int, default=60, help="how many things users and faults do")
-    parser.add_argument("--seconds", type=float, default=0.0, help="simulated time of these steps (0: half a second each, less in a large cluster)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="simulated time of these steps (0: half a second each, less in a large cluster)"
+    )
     parser.add_argument("--churn", action="store_true", help="nodes join, leave and are retired all the time")
     parser.add_argument("--without", default="", metavar="A,B", help="leave out these actions of users and faults")
     parser.add_argument("--profile", choices=("default", "nightly"), default="default", help="nightly: what never happens is a failure")

@@ -1,6 +1,6 @@
 """A small vocabulary for stories about a cluster: what happens to which node, what users do, and what they must see."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from scripts.simulation import run
 from scripts.simulation.machine import Machine
@@ -35,9 +35,8 @@ class Scenario:
         """Let time pass."""
         self.world.run(int(seconds * 1_000))
 
-    def until(self, condition: object, seconds: float, what: str) -> float:
-        """Let time pass until the condition (a function) holds; how many seconds that took."""
-        assert callable(condition)
+    def until(self, condition: Callable[[], object], seconds: float, what: str) -> float:
+        """Let time pass until the condition holds; how many seconds that took."""
         return self.world.until(condition, int(seconds * 1_000), what, step_ms=50) / 1_000
 
     def agree(self, seconds: float = 30) -> float:

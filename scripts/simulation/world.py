@@ -106,7 +106,7 @@ class World:
             call(*args)
         self.now = end
 
-    def until(self, condition: Callable[[], bool], within_ms: int, what: str, step_ms: int = 100) -> int:
+    def until(self, condition: Callable[[], object], within_ms: int, what: str, step_ms: int = 100) -> int:
         """Let time pass until it holds; returns how long that took. Violation if it does not in time."""
         start = self.now
         while not condition():

@@ -16,6 +16,7 @@ from gossip.authoring import Continuity
 from gossip.engine import Engine
 from gossip.liveness import Liveness
 from gossip.stability import Stability
+from store.level import LEVEL, LEVEL_KEY, level_value
 from store.members import MemberState, member_value
 
 pytestmark = pytest.mark.anyio
@@ -216,6 +217,14 @@ async def test_settings_that_contradict_the_registry(first: Any, cluster: Any) -
     found = {finding.code: finding for finding in diagnose(first)}
     assert {"endpoint-differs", "advertises-loopback"} <= found.keys()
     assert "n2" in found["advertises-loopback"].message and "gossip.advertise" in found["advertises-loopback"].hint
+
+
+async def test_a_level_that_this_version_does_not_speak(first: Any, cluster: Any) -> None:
+    await cluster["n1"].writer.record({LEVEL_KEY: level_value(LEVEL)})
+    assert standing(first) == []
+    await cluster["n1"].writer.record({LEVEL_KEY: level_value(LEVEL + 2)})
+    [finding] = standing(first)
+    assert finding.code == "level-above" and f"level {LEVEL + 2}" in finding.message and finding.severity == "error"
 
 
 async def test_the_worst_comes_first(first: Any, monkeypatch: pytest.MonkeyPatch) -> None:

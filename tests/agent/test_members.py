@@ -11,6 +11,7 @@ from gossip.keys import NodeKeys
 from gossip.runner import boottime_ms
 from gossip.tokens import Token, TokenCode
 from store.errors import PathmeshError, UsageError
+from store.level import LEVEL, LEVEL_KEY, level_value
 from store.members import MemberState, Role
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +44,15 @@ async def refused(node: Any, asked: JoinRequest) -> PathmeshError:
         await node.members.sponsor(asked)
     assert node.engine.replica.fold.clock == before
     return caught.value
+
+
+async def test_a_joiner_that_speaks_less_than_the_clusters_level_is_refused(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    made = await token(node)
+    await node.writer.record({LEVEL_KEY: level_value(LEVEL + 1)})
+    fault = await refused(node, request(made, level=LEVEL))
+    assert fault.code == JoinCode.VERSION_MISMATCH and f"level {LEVEL + 1}" in fault.message
+    assert (await node.members.sponsor(request(made, level=LEVEL + 1))).ok, "and its token is not used up"
 
 
 async def test_a_joiner_with_a_token_becomes_a_member(memory_cluster: Any) -> None:

@@ -336,6 +336,7 @@ def test_many_local_edits_at_a_time_are_refused(world: Make) -> None:
     requests = [w.edit("n1", {f"wwid/{n}": lun("a")}) for n in range(limit("pending_local_edits") + 3)]
     codes = [w.nodes["n1"].rejected[r].code for r in requests if r in w.nodes["n1"].rejected]
     assert codes == ["busy"] * 3
+    assert w.nodes["n1"].engine.counters["writes_refused"] == 3
     w.run(3_000)
     assert len(w.nodes["n1"].accepted) == limit("pending_local_edits")
 

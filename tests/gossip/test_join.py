@@ -17,6 +17,7 @@ from gossip.join_messages import ZAP_DOMAIN, decode_reply, decode_request
 from gossip.keys import NodeKeys
 from gossip.tokens import Token, TokenBook, TokenCode
 from store.errors import PathmeshError, UnavailableError, UsageError
+from store.level import FIRST
 from store.members import Role
 from store.records import MemoryRecords
 
@@ -389,6 +390,8 @@ def test_messages_survive_the_wire_and_later_fields_are_ignored() -> None:
         assert decode(msgspec.msgpack.encode({**msgspec.msgpack.decode(data), "later": [1, {"x": 2}]})) == message
     assert len(msgspec.msgpack.encode(request(name="n" * 63, endpoint="tcp://" + "a." * 120 + "b:1"))) < join.REQUEST_MAX_BYTES
     assert repr(TOKEN.secret) not in repr(request())
+    early = {name: value for name, value in msgspec.msgpack.decode(msgspec.msgpack.encode(request(level=9))).items() if name != "level"}
+    assert decode_request(msgspec.msgpack.encode(early)).level == FIRST, "one that says nothing speaks the first level"
 
 
 @given(
