@@ -20,9 +20,9 @@ from gossip.liveness import Opinion
 from gossip.peers import Peer
 from gossip.runner import boottime_ms
 from gossip.sockets import check_file_limit
+from store import level
 from store.cells import GOSSIP_REACH
 from store.errors import PathmeshError, UsageError
-from store.level import LEVEL, LEVEL_KEY, read_level
 from store.limits import limit
 from store.matrix import Reporter
 from store.members import MemberState
@@ -128,12 +128,12 @@ def _configuration(node: Node) -> Iterator[Finding]:
             "a newer version has written edits that this one does not know: nothing is applied here",
             "upgrade pathmesh on this node",
         )
-    level = read_level(engine.replica.fold.value(LEVEL_KEY))
-    if level > LEVEL:
+    present = level.read_level(engine.replica.fold.value(level.LEVEL_KEY))
+    if present > level.LEVEL:
         yield Finding(
             "level-above",
             "error",
-            f"the cluster is at feature level {level}, this version speaks up to {LEVEL}: it does not know all that is written",
+            f"the cluster is at feature level {present}, this version speaks up to {level.LEVEL}: it does not know all that is written",
             "upgrade pathmesh on this node",
         )
     if engine.frozen:

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 import structlog
 
-from agent.cell_view import said_all
 from agent.config_view import ConfigView
+from agent.peer_sizes import PeerSizes
 from agent.picture import Picture
 from agent.reach import Reach, Steady, look, reach_cell
 from agent.woken import woken
@@ -60,6 +60,7 @@ class PollLoop:
         self._cells: list[Cell] = []
         self._now = asyncio.Event()
         self._steady = Steady()
+        self._peer_sizes = PeerSizes()
         self._allowed_since: dict[str, float] = {}
 
     def attach(self, runner: Runner) -> None:
@@ -109,7 +110,7 @@ class PollLoop:
             outcome=self._outcome(),
             acceptances=self._acceptances(config),
             allowed_since=self._allowed_since,
-            peer_sizes=self._peer_sizes(),
+            peer_sizes=self._peer_sizes.look(self._engine.exchange.streams, self._name),
         )
 
     def _note_allowed(self, config: ConfigView) -> None:
@@ -123,16 +124,6 @@ class PollLoop:
         return {
             key.removeprefix(prefix): acceptance_of(options, dot) for key, (dot, options) in config.acks.items() if key.startswith(prefix)
         }
-
-    def _peer_sizes(self) -> Mapping[str, tuple[int, ...]]:
-        """How many paths the other nodes expect of each LUN."""
-        sizes: dict[str, list[int]] = {}
-        for name in self._engine.exchange.streams:
-            if name != self._name:
-                for wwid, cell in self._picture.cells_of(name, MULTIPATH_MAP).items():
-                    if baseline := said_all(cell.detail, "baseline", str):
-                        sizes.setdefault(wwid, []).append(len(baseline))
-        return {wwid: tuple(found) for wwid, found in sizes.items()}
 
 
 def _with_level(cell: Cell) -> Cell:

@@ -295,7 +295,7 @@ class Exchange:
 
 
 def split(delta: HealthDelta, held: Mapping[tuple[str, str], Held]) -> list[HealthDelta]:
-    """One delta as parts of about `PART_BYTES` each; most are one part. `held` are the entries that it was made of: they know their size."""
+    """One delta as parts of about `PART_BYTES` each; most are one part. `held` are the entries it was made of: they know their size."""
     parts = list(_chunks(delta.cells, held))
     if len(parts) <= 1:
         return [delta]

@@ -249,7 +249,7 @@ class HealthStream:
             old = entries.get(key)
             if old is None or old.seq < entry.seq:
                 held = hold_foreign(entry)
-                entries[held.cell.key] = held
+                entries[held.cell.key] = held  # its key is made of the names that are kept once
         if map_hash(entries.values()) != delta.map_hash or sum(e.size for e in entries.values()) != delta.size:
             return Merge.MISMATCH
         if len(entries) > limit("stream_cells"):

@@ -34,7 +34,7 @@ _ROLES = {
 }
 
 
-class Cursor(click.ParamType):
+class Cursor(click.ParamType[int]):
     """The number of an event."""
 
     name = "cursor"

@@ -19,6 +19,7 @@ from gossip.tokens import Token
 from store.database import Database
 from store.edits import decode_edit
 from store.errors import PathmeshError, UnavailableError, UsageError
+from store.level import LEVEL
 from store.replica import CLUSTER_KEY
 
 
@@ -239,6 +240,7 @@ def test_a_lost_answer_is_asked_for_again(tmp_path: Path, settings_in: Any, spon
     token = made(sponsor)
 
     async def lost(*arguments: Any) -> Any:
+        assert arguments[1].level == LEVEL
         await request_join(*arguments)
         raise UnavailableError("no answer", code="join-timeout")
 

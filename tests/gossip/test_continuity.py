@@ -389,6 +389,17 @@ def test_a_member_outside_the_view_is_hosted_while_it_talks(world: Make) -> None
     assert engine.peers[key].guest
 
 
+def test_beyond_the_bound_the_guest_that_is_silent_longest_goes(world: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world(70, seed=1)
+    mesh = w.nodes["n1"].engine.mesh
+    monkeypatch.setitem(LIMITS, "guests", Limit(2, "connections", "few", "the longest silent one is dropped"))
+    keys = [w.nodes[name].member.curve_key for name in sorted(mesh.watched - mesh.view.peers)[:3]]
+    for later, key in enumerate(keys):
+        assert mesh.host(key, w.now + later).guest
+    assert {peer.key for peer in mesh.peers.values() if peer.guest} == set(keys[1:])
+    assert w.nodes["n1"].engine.counters["guests_dropped"] == 1
+
+
 # -- members in bad faith -------------------------------------------------------------------------------------------------
 
 

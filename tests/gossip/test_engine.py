@@ -1021,11 +1021,7 @@ def test_a_forged_beat_neither_silences_the_living_nor_keeps_the_dead_alive(worl
 def test_many_forged_beats_in_a_message_are_their_senders_fault(world: Make) -> None:
     w = world(12, seed=1).settled()
     engine = w.nodes["n1"].engine
-    beats = {
-        name: beat(stream, beat=2**53, signature=bytes(64))
-        for name, stream in engine.exchange.streams.items()
-        if name != "n1"
-    }
+    beats = {name: beat(stream, beat=2**53, signature=bytes(64)) for name, stream in engine.exchange.streams.items() if name != "n1"}
     say(w, "n2", "n1", Delta(beats=beats))
     assert engine.counters["beats_forged"] == limit("forged_beats") < len(beats)
     assert w.nodes["n1"].codes()["bad-peer"] == 1

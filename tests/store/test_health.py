@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from store.cells import Cell
+from store.cells import Cell, PackedCell
 from store.health import (
     ABSENT,
     DETAIL_DEPTH,
@@ -208,6 +208,21 @@ def test_what_goes_becomes_absent_and_can_come_back() -> None:
     source.report([cell("m1"), cell("m2")], 20)
     assert held.merge(source.stream.delta(held.head.content, 20), 20, verify) is Merge.TAKEN
     assert shown(held) == {"m1": "healthy", "m2": "healthy"}
+
+
+def test_the_cells_of_others_are_packed_wherever_they_came_from() -> None:
+    source = own()
+    source.report([cell("m1", detail={"x": 1})], 0)
+    first = holder_of(source)
+    source.report([cell("m1", detail={"x": 1}), cell("m2", detail={"y": [2]}, measures={"z": 3})], 1)
+    assert first.merge(source.stream.delta(first.head.content, 1), 1, verify) is Merge.TAKEN
+    second, _ = new_stream(first.delta(None, 2), 2, verify)
+    assert second is not None
+    for stream in (first, second, decode_stream(encode_stream(second), 3)):
+        assert [type(held.cell) for held in stream.entries.values()] == [PackedCell, PackedCell]
+        assert {e.cell.key: e for e in stream.delta(None, 3).cells} == {e.cell.key: e for e in source.stream.delta(None, 3).cells}
+        assert stream.entries == first.entries
+    assert [type(held.cell) for held in source.stream.entries.values()] == [Cell, Cell]
 
 
 def test_an_empty_stream_is_a_stream() -> None:
@@ -423,7 +438,7 @@ def test_a_stream_reads_back_but_is_not_fresh_until_heard() -> None:
     source.report([cell("m1", detail={"paths": {"usable": 1}}), cell("m2")], 0)
     source.report([cell("m1")], 0)
     held = decode_stream(encode_stream(holder_of(source)), 50)
-    assert held.entries == source.stream.entries
+    assert [e.entry() for e in held.entries.values()] == [e.entry() for e in source.stream.entries.values()]
     assert held.map_hash == source.stream.map_hash
     assert held.head == source.stream.head
     fresh = [held.fresh]
