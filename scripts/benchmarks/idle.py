@@ -10,7 +10,7 @@ SETTLE_SECONDS = 6.0
 
 
 def measure(quick: bool) -> list[Row]:
-    """One figure an agent; traffic is what went through relays before every mesh socket (TCP payload: CURVE and heartbeats included)."""
+    """One figure an agent; traffic is what went through relays before every mesh socket (TCP payload: CURVE included)."""
     seconds = 20.0 if quick else 60.0
     with hostless(NODES, relayed=True) as cluster:
         assert cluster.relays is not None

@@ -85,6 +85,8 @@ class Mix:
             bounds = {"hold_back_edits": random.choice((4, 16)), "delta_bytes": random.choice((1_500, 8_000))}
         if random.random() < 0.7:
             bounds["chunk_bytes"] = random.choice((500, 4_000))
+        if plan.nodes > SMALL:
+            bounds = {}  # a large registry alone is beyond these
         collect_edits, look_ms = random.choice(((1, 500), (4, 1_000), (16, 2_000), (256, None)))
         roles = {}
         for n in range(4, plan.nodes + 1):

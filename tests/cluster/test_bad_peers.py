@@ -174,13 +174,16 @@ def as_bad_member(pair: tuple[Node, Node], act: Callable[[BadMember], Awaitable[
 
 HEADER = codec.encode(Ping(1))[0]
 GARBAGE: dict[str, Frames] = {
-    "noise": (b"\x8f" * 11, b"\x00" * 100),
+    "noise": (b"\x8f" * codec.HEADER_BYTES, b"\x00" * 100),
     "an empty message": (b"", b""),
     "a header of nobody": (b"XXXX" + HEADER[4:], codec.encode(Ping(1))[1]),
     "a length that is wrong": (HEADER, b"\x00" * 50),
-    "a body that is none": (HEADER[:7] + (4).to_bytes(4, "big"), b"\xc1\xc1\xc1\xc1"),
-    "too large a message": (HEADER[:7] + (limit("message_bytes") + 1).to_bytes(4, "big"), b"\x00" * (limit("message_bytes") + 1)),
-    "a depth without end": (HEADER[:7] + (200_000).to_bytes(4, "big"), b"\x91" * 200_000),
+    "a body that is none": (HEADER[:7] + (4).to_bytes(4, "big") + HEADER[11:], b"\xc1\xc1\xc1\xc1"),
+    "too large a message": (
+        HEADER[:7] + (limit("message_bytes") + 1).to_bytes(4, "big") + HEADER[11:],
+        b"\x00" * (limit("message_bytes") + 1),
+    ),
+    "a depth without end": (HEADER[:7] + (200_000).to_bytes(4, "big") + HEADER[11:], b"\x91" * 200_000),
     "a protocol of tomorrow": (HEADER[:4] + b"\x63" + HEADER[5:], codec.encode(Ping(1))[1]),
 }
 
@@ -225,7 +228,7 @@ def test_a_member_that_signs_health_that_makes_no_sense(pair: tuple[Node, Node])
     async def act(member: BadMember) -> None:
         theirs = await member.hello()
         nonce = os.urandom(16)
-        await member.send(codec.encode(Hello(theirs.cluster, "n2", actor, codec.VERSION_MIN, codec.VERSION_MAX, nonce)))
+        await member.send(codec.encode(Hello(theirs.cluster, "n2", actor, codec.VERSION_MIN, codec.VERSION_MAX, nonce), nonce[:8]))
         stream = OwnStream("n2", actor, 2**40, member.keys.sign, 0)
         nonsense: dict[str, Any] = {
             "baseline": 5,
@@ -241,7 +244,7 @@ def test_a_member_that_signs_health_that_makes_no_sense(pair: tuple[Node, Node])
             Cell(NODE_FACTS, "node", "", (), {"notes": 5, "visible": [3, {"wwid": 5}, {"wwid": "x", "paths": []}], "daemon": {}}),
         ]
         stream.report(cells, 0)
-        await member.send(codec.encode(Delta(health=(stream.stream.delta(None, 0),))))
+        await member.send(codec.encode(Delta(health=(stream.stream.delta(None, 0),)), nonce[:8]))
         await asyncio.to_thread(wait_for, "it is taken", lambda: "n2" in good.get(f"/v1/luns/{LUN_A}")["nodes"])
 
     as_bad_member(pair, act)
@@ -263,12 +266,18 @@ def test_a_member_that_asks_for_the_impossible(pair: tuple[Node, Node]) -> None:
 
     async def act(member: BadMember) -> None:
         theirs = await member.hello()
-        await member.send(codec.encode(Hello(theirs.cluster, "n2", actor, codec.VERSION_MIN, codec.VERSION_MAX, os.urandom(16))))
+        nonce = os.urandom(16)
+        hello = Hello(theirs.cluster, "n2", actor, codec.VERSION_MIN, codec.VERSION_MAX, nonce)
+        await member.send(codec.encode(hello, nonce[:8]))
         clock = {os.urandom(16): 2**53 for _ in range(5000)}
-        await member.send(codec.encode(Digest(clock, b"\0" * 32, {}, whole=tuple(f"node{n}" for n in range(2000)))))
-        await member.send(codec.encode(Delta(edits=(b"\xc1" * 1000,) * 500)))
+        names = tuple(f"node{n}" for n in range(2000))
+        digest = Digest(os.urandom(32), bytes(32), full=True, clock=clock, floor=clock, whole=names, span=("z", "a"), yours=clock)
         before = counters(good)
-        await member.send(codec.encode(Hello("another cluster", "n2", actor, 1, 1, os.urandom(16))))
+        await member.send(codec.encode(digest, nonce[:8]))
+        await member.send(codec.encode(Delta(edits=(b"\xc1" * 1000,) * 500), nonce[:8]))
+        await asyncio.to_thread(wait_for, "it is taken for what it is", grown(good, "messages_bad", before))
+        before = counters(good)
+        await member.send(codec.encode(Hello("another cluster", "n2", actor, 1, 1, nonce), nonce[:8]))
         await asyncio.to_thread(wait_for, "the hello is refused", grown(good, "hellos_refused", before))
 
     as_bad_member(pair, act)

@@ -134,7 +134,7 @@ def test_a_restored_database(cluster: list[Node], tmp_path: Path) -> None:
     shutil.copy(tmp_path / "backup.db", database(third))
     assert "database-restored" in doctor(third), "also without an agent"
     third.start_agent()
-    assert {"database-restored", "restored"} <= codes(third) and "restored" in doctor(third)
+    assert "database-restored" in codes(third) and "database-restored" in doctor(third)
     wait_for("what it had forgotten is back", lambda: comment(third) == lost)
     healed(cluster)
     stop(third)
@@ -260,7 +260,7 @@ def test_without_its_guard_a_node_goes_on_carefully(cluster: list[Node]) -> None
     (third.directory / "state" / "guard").unlink()
     assert "guard-missing" in doctor(third)
     third.start_agent()
-    assert {"guard-missing", "restored"} <= codes(third) and (third.directory / "state" / "guard").exists()
+    assert "guard-missing" in codes(third) and (third.directory / "state" / "guard").exists()
     healed(cluster)
 
 
