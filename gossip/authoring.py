@@ -146,7 +146,7 @@ class Authoring:
         edit = Edit(
             actor=actor,
             counter=context.get(actor, 0) + 1,
-            context=context,
+            context=dict(sorted(context.items())),  # one form of the same clock, whatever the order in which it was learnt
             lamport=min(lamport, sum(context.values()) + 1) or next_lamport,
             author=self._state.identity.name,
             wall=wall,

@@ -61,7 +61,7 @@ class EditLog:
     def remove(self, dots: Collection[Dot]) -> None:
         """Take edits out; those that are not here are passed over."""
         gone = frozenset(dots)
-        for actor in {dot.actor for dot in gone} & self._lanes.keys():
+        for actor in sorted({dot.actor for dot in gone} & self._lanes.keys()):
             kept = [entry for entry in self._lanes[actor] if entry.dot not in gone]
             self.count -= len(self._lanes[actor]) - len(kept)
             self.size -= sum(len(entry.raw) for entry in self._lanes[actor]) - sum(len(entry.raw) for entry in kept)
