@@ -4,7 +4,8 @@
                                     └──refused, failed, or 5 s──> waiting ──0.2 → 5 s──> connecting   (with a new DEALER)
 
 A new DEALER is needed there because one that was refused once never tries again (libzmq 4.3.5), even when its key is allowed later; and
-a node that has just joined does meet peers that have not heard of it yet.
+a node that has just joined does meet peers that have not heard of it yet. A peer that is heard while there is no connection to it can be
+reached, so the next attempt need not wait: without that, one that was away is connected to as late as its own absence made the waits long.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ RECONNECT_MS = 100
 RECONNECT_MAX_MS = 5000
 REMAKE_SECONDS = 0.2
 REMAKE_MAX_SECONDS = 5.0
+HURRY_SECONDS = 0.2
+"""An attempt has at least so long before one that is hurried replaces it; twice that each time, up to `REMAKE_MAX_SECONDS`."""
 
 _LINK_EVENTS = (
     zmq.EVENT_CONNECTED
@@ -71,10 +74,14 @@ class Link:
         self._backoff = REMAKE_SECONDS
         self._attempts = 0
         self._told_down = False
+        self._shaking_hands = False
+        self._opened = self._loop.time()
+        self._patience = HURRY_SECONDS
 
     def open(self) -> None:
         """Make the DEALER and connect it."""
         self._timer = None
+        self._opened = self._loop.time()
         try:
             endpoint = parse_endpoint(self.endpoint)
             if not is_curve_key(self._key):
@@ -113,6 +120,14 @@ class Link:
         self._drop()
         self.open()
         self._loop.call_soon(self._tell_down)
+
+    def hurry(self) -> None:
+        """The peer was heard: if there is no connection to it, try now."""
+        if self.up or self._shaking_hands or self._loop.time() - self._opened < self._patience:
+            return
+        self._patience = min(self._patience * 2, REMAKE_MAX_SECONDS)
+        self._drop()
+        self.open()
 
     def close(self, *, last_words: bool = False) -> None:
         """Silent: whoever removes a peer needs no telling. `last_words`: what was handed over may still leave, for a moment.
@@ -155,15 +170,19 @@ class Link:
 
     def _on_event(self, event: int, _value: int) -> None:
         if event == zmq.EVENT_CONNECTED:
+            self._shaking_hands = True
             self._set_timer(HANDSHAKE_SECONDS, self._retry)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._cancel_timer()
             self._backoff = REMAKE_SECONDS
+            self._patience = HURRY_SECONDS
+            self._shaking_hands = False
             self.up = True
             self._told_down = False
             self._sink(PeerUp(self._key))
         elif event == zmq.EVENT_DISCONNECTED:
             self._cancel_timer()
+            self._shaking_hands = False
             self.up = False
             self._tell_down()
         else:  # a failed handshake, or for a named peer a failed connection
@@ -182,6 +201,7 @@ class Link:
 
     def _drop(self, *, linger_ms: int = 0) -> None:
         self.up = False
+        self._shaking_hands = False
         self._cancel_timer()
         if self._resolving is not None:
             if self._resolving is not asyncio.current_task(self._loop):

@@ -20,7 +20,7 @@ PING_EVERY_MS = 1_000
 QUIET_AFTER_MS = 12_000
 QUIET_EVERY_MS = 4_000
 """A member that is heard through others alone is pinged too, so that one which cannot be heard directly is known as such."""
-SUSPECT_AFTER_MS = 3_500
+SUSPECT_AFTER_MS = 3_200
 OFFLINE_AFTER_MS = 7_000
 LOST_SUSPECT_AFTER_MS = 400
 LOST_OFFLINE_AFTER_MS = 1_800

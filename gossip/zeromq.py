@@ -182,6 +182,9 @@ class ZeroMQTransport:
             self._guard.taken(connection, len(message.header), len(message.body))
             counters.received += 1
             counters.bytes_received += len(message.header) + len(message.body)
+            link = self._links.get(key)
+            if link is not None and not link.up:
+                link.hurry()
             self._sink(message)
         return True
 

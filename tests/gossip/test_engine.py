@@ -623,7 +623,7 @@ def test_a_silent_node_is_suspect_then_offline_then_back(world: Make, seed: int)
     for name in others:
         steps = [(t - start, s) for t, of, s in w.nodes[name].standings if of == "n2"]
         assert [s for _, s in steps] == [Reporter.SUSPECT, Reporter.OFFLINE]
-        assert steps[0][0] >= 1_500
+        assert steps[0][0] >= 1_000
     w.run(30_000)
     w.check_ages = False  # what waited in the paused node's sockets is older than it says
     w.resume("n2")

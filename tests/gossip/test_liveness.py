@@ -18,6 +18,8 @@ from gossip.liveness import (
 )
 
 TICK = 250
+SUSPECT_TICK = -(-SUSPECT_AFTER_MS // TICK) * TICK
+"""The first tick at which so long a silence is seen."""
 
 
 class Watcher:
@@ -89,8 +91,8 @@ def test_watching_keeps_the_ones_that_stay(watcher: Watcher) -> None:
     ("silent", "opinion"),
     [
         (0, Opinion.ONLINE),
-        (SUSPECT_AFTER_MS - TICK, Opinion.ONLINE),
-        (SUSPECT_AFTER_MS, Opinion.SUSPECT),
+        (SUSPECT_TICK - TICK, Opinion.ONLINE),
+        (SUSPECT_TICK, Opinion.SUSPECT),
         (OFFLINE_AFTER_MS - TICK, Opinion.SUSPECT),
         (OFFLINE_AFTER_MS, Opinion.OFFLINE),
         (10 * OFFLINE_AFTER_MS, Opinion.OFFLINE),
@@ -121,9 +123,9 @@ def test_silence_leads_to_pings_then_to_one_probe_then_to_two_changes(watcher: W
     watcher.run(12_000, "b")
     assert [t - start for t, name in watcher.pings][:3] == [PING_AFTER_MS, PING_AFTER_MS + 1_000, PING_AFTER_MS + 2_000]
     assert {name for _, name in watcher.pings} == {"a"}
-    assert watcher.probes == [(start + SUSPECT_AFTER_MS, "a")]
+    assert watcher.probes == [(start + SUSPECT_TICK, "a")]
     assert watcher.changes == [
-        (start + SUSPECT_AFTER_MS, "a", Opinion.SUSPECT),
+        (start + SUSPECT_TICK, "a", Opinion.SUSPECT),
         (start + OFFLINE_AFTER_MS, "a", Opinion.OFFLINE),
     ]
 

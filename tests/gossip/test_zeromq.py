@@ -729,6 +729,56 @@ async def test_a_peer_that_starts_late_is_found() -> None:
             b.transport.close()
 
 
+async def test_a_peer_that_is_heard_is_connected_to_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "RECONNECT_MS", 3_600_000)
+    monkeypatch.setattr(link, "RECONNECT_MAX_MS", 3_600_000)
+    with nodes(1) as (a,), socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        endpoint = f"tcp://127.0.0.1:{reserved.getsockname()[1]}"
+        late = NodeKeys.generate()
+        a.allowed.add(late.mesh_public)
+        a.transport.add_peer(late.mesh_public, endpoint)
+        await asyncio.sleep(0.15)  # long enough for the one attempt to be refused; the test holds without it too
+        reserved.close()
+        b = Node(endpoint, late)
+        try:
+            b.meet(a)
+            await until(lambda: PeerUp(a.key) in b.events)
+            assert PeerUp(b.key) not in a.events, "left alone it would take an hour"
+            async with asyncio.timeout(10):
+                while PeerUp(b.key) not in a.events:
+                    b.send(a, b"here I am")
+                    await asyncio.sleep(0.05)
+        finally:
+            b.transport.close()
+
+
+async def test_a_peer_that_is_heard_and_not_reached_is_not_tried_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[float] = []
+    with nodes(2) as (a, b), socket.socket() as shut:
+        shut.bind(("127.0.0.1", 0))
+        a.allowed.add(b.key)
+        a.transport.add_peer(b.key, f"tcp://127.0.0.1:{shut.getsockname()[1]}")
+        made = a.transport._links[b.key]
+        original = made.open
+
+        def counted() -> None:
+            opened.append(time.monotonic())
+            original()
+
+        monkeypatch.setattr(made, "open", counted)
+        b.transport.add_peer(a.key, a.transport.endpoint)
+        b.allowed.add(a.key)
+        await until(lambda: PeerUp(a.key) in b.events)
+        start = time.monotonic()
+        while time.monotonic() - start < 2.0:
+            b.send(a, b"here I am")
+            await asyncio.sleep(0.005)
+        gaps = [later - earlier for earlier, later in itertools.pairwise([start, *opened])]
+        assert 2 <= len(opened) <= 4, "0.2, 0.6 and 1.4 s after the first"
+        assert all(gap >= wait - 0.3 for gap, wait in zip(gaps, (0.2, 0.4, 0.8, 1.6), strict=False))
+
+
 async def test_a_wrong_server_key_stays_down_and_is_told_once() -> None:
     with nodes(2) as (a, b):
         b.allowed.add(a.key)
