@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -117,8 +117,6 @@ class EventLog:
         self._recent: deque[Event] = deque(maxlen=limit("events_in_memory"))
         self._pending: deque[Event] = deque()
         self._cursor = 0
-        self._lost = (0, 0)
-        """The cursors of the first and the last event that was never written and is forgotten."""
         self._wake = asyncio.Event()
         self._arrived = asyncio.Event()
         self._ended = False
@@ -143,9 +141,8 @@ class EventLog:
         self._recent.append(event)
         self._pending.append(event)
         if len(self._pending) > limit("events_in_memory"):
-            lost = self._pending.popleft().cursor
+            self._pending.popleft()
             self.unsaved += 1
-            self._lost = (self._lost[0] or lost, lost)
         self._wake.set()
         self._arrived.set()
 
@@ -170,11 +167,15 @@ class EventLog:
         return self._page(since, [*_read(stored), *tail], self._cursor if whole else last, most, gap=unheard or first > since + 1)
 
     def _page(self, since: int, events: Iterable[Event], end: int, most: int, *, gap: bool) -> Page:
-        """`end`: where to go on if nothing is found."""
+        """`end`: where to go on if nothing is found.
+
+        Cursors follow each other, but for the leap after a process that ended out of order: any other step is over events that were never
+        written, by this process or a former one.
+        """
         found = tuple(islice(events, most))
-        following = found[-1].cursor if found else end
-        first, last = self._lost
-        return Page(found, following, gap or (since < last and following >= first))
+        steps = pairwise((since, *(event.cursor for event in found)))
+        whole = all(after - before in (1, limit("events") + 1) for before, after in steps)
+        return Page(found, found[-1].cursor if found else end, gap or not whole)
 
     async def follow(self, since: int | None) -> AsyncIterator[Page]:
         """What comes after the cursor, as it comes; without a cursor what comes from now on. Ends when the agent stops."""

@@ -6,12 +6,12 @@ Pure. Two rules stand above the rest: what we did not write is not touched, and 
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from apply.confsyntax import multipaths, parse
-from apply.journal import Remembered
-from apply.managed import NAMES, is_managed, sha256
-from apply.render import MAIN, Rendered, RenderedFile, body
+from apply.journal import Committed, Remembered
+from apply.managed import NAMES, hashes_of, is_managed, sha256
+from apply.render import MAIN, Rendered, RenderedFile, body, is_ours
 from apply.wwids_file import AllowList
 from store.errors import PathmeshError
 
@@ -90,6 +90,22 @@ def make_plan(desired: Desired, files: Mapping[str, bytes], allowed: AllowList, 
         foreign,
         Hold.FOREIGN if foreign else ignorant,
     )
+
+
+def recognised(remembered: Remembered, kept: Mapping[str, RenderedFile], present: Mapping[str, RenderedFile]) -> Remembered:
+    """The records, with the files that they do not know and that are the same as the copies kept beside them.
+
+    Those were verified here, whatever the records say: a database that was put back knows an older state than its host has.
+    """
+    known = {name for name in present if is_managed(present[name].content, remembered.known_hashes(name))}
+    ours = {
+        name: file
+        for name, file in present.items()
+        if name not in known and name in kept and kept[name].content == file.content and is_ours(file.content)
+    }
+    if not ours:
+        return remembered
+    return replace(remembered, committed=Committed({**remembered.committed.hashes, **hashes_of(ours)}))
 
 
 def going_back(remembered: Remembered, kept: Mapping[str, RenderedFile], present: Mapping[str, RenderedFile]) -> dict[str, RenderedFile]:

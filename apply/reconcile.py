@@ -34,9 +34,9 @@ from apply.managed import hashes_of
 from apply.multipathd import DaemonTimeout, MultipathdError, NotInstalled
 from apply.outcome import ApplyError, ApplyOutcome, ApplyState
 from apply.ownership import Ownership
-from apply.plan import Desired, Hold, going_back, listens_to_fabric, make_plan, names_to_free, wanted_names
+from apply.plan import Desired, Hold, going_back, listens_to_fabric, make_plan, names_to_free, recognised, wanted_names
 from apply.preflight import foreign_maps, taken_names
-from apply.render import MAIN, OVERRIDES, RenderedFile, is_ours
+from apply.render import MAIN, OVERRIDES, RenderedFile
 from apply.threads import uninterrupted
 from apply.udev import NoUdev, Triggers
 from apply.verify import Findings, Wanted, verify
@@ -83,26 +83,14 @@ class Reconciler:
         self._dropins = DropIns(paths.conf_dir, paths.kept_dir)
         self._one_at_a_time = asyncio.Lock()
 
-    async def recover(self, *, forgot: bool = False) -> ApplyOutcome | None:
+    async def recover(self) -> ApplyOutcome | None:
         """Settle whose the lines of an interrupted attempt are, without asking the daemon; returns the last recorded outcome.
 
-        Its journal stays open: the next `converge` finishes or undoes the rest. `forgot`: the records may be gone or old, so a file that is
-        the same as the copy kept beside them is ours, whatever they say. Raises PathmeshError if the host's files cannot be read.
+        Its journal stays open: the next `converge` finishes or undoes the rest. Raises PathmeshError if the host's files cannot be read.
         """
         async with self._one_at_a_time:
             self._dropins.clear_temporaries()
-            remembered = await self._ownership.settled()
-            if forgot and remembered.journal is None:
-                await self._recognise(remembered)
-            return remembered.outcome
-
-    async def _recognise(self, remembered: Remembered) -> None:
-        kept, present = self._dropins.kept(), self._dropins.current()
-        ours = {name: file for name, file in kept.items() if present.get(name) == file.content and is_ours(file.content)}
-        hashes = {**remembered.committed.hashes, **hashes_of(ours)}
-        if hashes != remembered.committed.hashes:
-            outcome = remembered.outcome or ApplyOutcome(ApplyState.PENDING, "")
-            await self._ledger.commit(outcome, Committed(hashes), remembered.pruning)
+            return (await self._ownership.settled()).outcome
 
     async def converge(self, desired: Desired, *, force: bool = False) -> ApplyOutcome:
         """Bring the host to `desired` and say how it went; what people can act on is in the outcome and never raised.
@@ -124,8 +112,10 @@ class Reconciler:
             return outcome
 
     def _begin(self, desired: Desired, remembered: Remembered, *, force: bool) -> Attempt:
-        plan = make_plan(desired, self._dropins.current(), read(self._paths.wwids), remembered)
-        saved = going_back(remembered, self._dropins.kept(), self._dropins.present())
+        kept, present = self._dropins.kept(), self._dropins.present()
+        remembered = recognised(remembered, kept, present)
+        plan = make_plan(desired, {name: file.content for name, file in present.items()}, read(self._paths.wwids), remembered)
+        saved = going_back(remembered, kept, present)
         attempt = Attempt(desired, remembered, plan, wanted_names(desired), saved, force)
         attempt.notes.extend(ApplyError("render-unsupported-option", problem.message, problem.hint) for problem in desired.rendered.skipped)
         return attempt

@@ -1,6 +1,7 @@
 """The reconciler against the simulated multipathd, over its real socket: the usual course, failures, and a crash at every point."""
 
 import asyncio
+import copy
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -158,6 +159,14 @@ SECOND = desired(
     overrides="blacklist {\n\tdevnode \"^never$\"\n}\n", polling_interval="7",
 )  # fmt: skip
 EMPTY = desired(digest="d0")
+
+
+def dying_at(point: str) -> Callable[[str], None]:
+    def reach(name: str) -> None:
+        if name == point:
+            raise Crash(name)
+
+    return reach
 
 
 def hand_made(host: Host) -> None:
@@ -436,13 +445,29 @@ async def test_the_kept_copies_say_which_files_are_ours_when_the_records_are_los
     async with host.running():
         await host.converge(FIRST)
         host.records = MemoryRecords()
-        assert (await host.converge(SECOND)).state is ApplyState.FAILED, "without a word everything is foreign"
-        host.records = MemoryRecords()
-        await host.agent().recover(forgot=True)
         outcome = await host.converge(SECOND)
         assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.IN_SYNC, [])
         assert host.files() == {name: file.content for name, file in SECOND.rendered.files.items()}
         assert (await host.remembered()).owned.keys() == {D}, "lines of the allow-list are ours only by their records"
+
+
+@pytest.mark.parametrize("point", [None, "apply.install.renamed"])
+async def test_records_that_were_put_back_do_not_disown_what_was_written_since(host: Host, point: str | None) -> None:
+    """Also when the copy was made in the middle of an attempt, so that it has an open journal."""
+    third = desired(Lun(A, "three"), Lun(B), Lun(E), Lun(HAND), digest="d3")
+    async with host.running():
+        await host.converge(FIRST)
+        if point:
+            with pytest.raises(Crash):
+                await host.agent(dying_at(point)).converge(SECOND)
+        old = copy.deepcopy(host.records)
+        assert ((await host.remembered()).journal is not None) == (point is not None)
+        for wanted in (SECOND, third):
+            assert (await host.converge(wanted)).state is ApplyState.IN_SYNC
+        host.records = old
+        outcome = await host.converge(FIRST)
+        assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.IN_SYNC, [])
+        assert host.files() == {name: file.content for name, file in FIRST.rendered.files.items()}
 
 
 async def test_a_file_that_is_not_the_kept_copy_stays_foreign_when_the_records_are_lost(host: Host) -> None:
@@ -451,7 +476,6 @@ async def test_a_file_that_is_not_the_kept_copy_stays_foreign_when_the_records_a
         path = host.paths.conf_dir / MAIN
         path.write_bytes(path.read_bytes() + b"# by hand\n")
         host.records = MemoryRecords()
-        await host.agent().recover(forgot=True)
         outcome = await host.converge(SECOND)
         assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.FAILED, ["foreign-or-edited-file"])
         assert path.read_bytes().endswith(b"# by hand\n")
