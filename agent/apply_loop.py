@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from agent.applied_clock import applied_clock, set_applied_clock
+from agent.applied_clock import AppliedClock
 from agent.config_view import ConfigView
 from agent.picture import Picture
 from agent.woken import woken
@@ -48,6 +48,7 @@ class ApplyLoop:
         name: str,
         reconciler: Reconciler,
         records: Records,
+        applied_clock: AppliedClock,
         picture: Picture,
         engine: Engine,
         *,
@@ -62,6 +63,7 @@ class ApplyLoop:
         self._name = name
         self._reconciler = reconciler
         self._records = records
+        self._in_effect = applied_clock
         self._picture = picture
         self._engine = engine
         self._debounce_seconds = debounce
@@ -156,8 +158,8 @@ class ApplyLoop:
     async def _recover(self) -> None:
         try:
             self._purging = _PURGE in await self._records.load(_HOST)
-            self.outcome = await self._reconciler.recover(forgot=self._engine.identity.restored)
-            self._applied_clock = told_clock(await applied_clock(self._records))
+            self.outcome = await self._reconciler.recover()
+            self._applied_clock = told_clock(await self._in_effect.read())
             if self.outcome is not None:
                 self.outcome = msgspec.structs.replace(self.outcome, applied_clock=self._applied_clock)
         except PathmeshError as fault:
@@ -176,10 +178,10 @@ class ApplyLoop:
             outcome = (
                 self._unchanged(digest, held)
                 if held is not None
-                else await self._reconciler.converge(await self._desired(config), force=force)
+                else await self._reconciler.converge(await self._desired(config, told=force), force=force)
             )
             if outcome.state is ApplyState.IN_SYNC and held is None and not self._purging:
-                await set_applied_clock(self._records, config.clock)
+                await self._in_effect.reached(config.clock)
         except Exception as fault:  # the host is not in our hands; its last good state stays, and the next try comes
             log.error("apply failed", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
             outcome = self._failed(digest, fault)
@@ -238,7 +240,7 @@ class ApplyLoop:
             log.info("apply", state=outcome.state.value, errors=[e.code for e in outcome.errors], desired=outcome.desired[:12])
         self._told()
 
-    async def _desired(self, config: ConfigView) -> Desired:
+    async def _desired(self, config: ConfigView, *, told: bool) -> Desired:
         if self._purging:
             nothing = build({}, {})
             digest = apply_digest(config_digest({}), text_digest(""))
@@ -255,26 +257,28 @@ class ApplyLoop:
             digest=config.apply_digest,
             rendered=render(model, digest=config.apply_digest, tools_version=version),
             allow_list=allow_list(model),
-            may_remove=await self._may_remove(config),
+            may_remove=await self._may_remove(config, told=told),
             kept=_kept(config),
             empty=model.empty,
             needed=any(self._name in expected.nodes for expected in config.expected.values()),
             fault=fault,
         )
 
-    async def _may_remove(self, config: ConfigView) -> bool:
+    async def _may_remove(self, config: ConfigView, *, told: bool = False) -> bool:
         """Whether this node knows enough to take something away from its host.
 
         It must be a member, must have met a peer since it started that knew nothing more (or be alone in the cluster), and must know all
         that it knew when it last applied. Absence of knowledge never removes anything: a database that was restored may know no other
-        member, where this node did.
+        member, where this node did. If nobody is left who could know more, somebody has to say so (`told`: apply was asked for by hand).
         """
         engine = self._engine
         remembered = engine.identity.bootstrap if engine.identity.restored else ()
         alone = len(config.members) <= 1 and all(member.name == self._name for member in remembered)
         if engine.member is None or not (alone or engine.caught_up):
             return False
-        return dominates(config.clock, await applied_clock(self._records))
+        if told:
+            await self._in_effect.give_up(config.clock)
+        return dominates(config.clock, await self._in_effect.read())
 
 
 def _kept(config: ConfigView) -> dict[str, str]:
@@ -283,6 +287,8 @@ def _kept(config: ConfigView) -> dict[str, str]:
     for storage in config.model.storages.values():
         if storage.enabled:
             used = set(storage.wwids or ()) | ({storage.base[1]} if storage.base else set())
+            if storage.base is None and (group := storage.options.get("vgname")):
+                used |= {wwid for wwid, groups in config.inferred.items() if group in groups}
             kept.update(dict.fromkeys(used, f"the storage {storage.id} uses it"))
     kept.update(
         (key.removeprefix(WWID_PREFIX), "its configuration is in conflict") for key in config.conflicts if key.startswith(WWID_PREFIX)

@@ -15,6 +15,7 @@ from agent.settings import DEFAULT_PATH, Settings
 from agent.settings import check as check_settings
 from gossip.keys import NodeKeys
 from store.base import decode_base
+from store.clocks import Vector, join
 from store.database import FILE_NAME
 from store.errors import PathmeshError
 
@@ -96,7 +97,7 @@ def _database(settings: Settings, guard: Guard | None) -> Iterator[Finding]:
             [[verdict]] = database.execute("PRAGMA quick_check(1)").fetchall()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
-            birth, epoch, counter = _read(database, settings)
+            actor, epoch, clock = _read(database, settings)
     except sqlite3.OperationalError as fault:
         yield Finding("database-failed", "error", f"{path}: {fault}", "run it as root, or as the agent's user; check the disk")
     except (sqlite3.DatabaseError, ValueError) as fault:
@@ -107,17 +108,17 @@ def _database(settings: Settings, guard: Guard | None) -> Iterator[Finding]:
     except PathmeshError as fault:
         yield _of(fault)
     else:
-        yield from _compared(path, guard, birth, epoch, counter)
+        yield from _compared(path, guard, actor, epoch, clock)
 
 
-def _read(database: sqlite3.Connection, settings: Settings) -> tuple[bytes, int, int]:
-    """The node's actor, its boot epoch, and how many edits of its own are there."""
+def _read(database: sqlite3.Connection, settings: Settings) -> tuple[bytes, int, Vector]:
+    """The node's actor, its boot epoch, and the clock of the edits that are there."""
     meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
     birth = decode_birth(meta.get("node"), settings)
-    [[counter]] = database.execute("SELECT coalesce(max(counter), 0) FROM edits WHERE actor = ?", (birth.actor,)).fetchall()
+    clock = dict(database.execute("SELECT actor, max(counter) FROM edits GROUP BY actor").fetchall())
     base = database.execute("SELECT body FROM base").fetchall() if _has_base(database) else []
-    collected = decode_base(base[0][0]).clock.get(birth.actor, 0) if base else 0
-    return birth.actor, int.from_bytes(meta.get("epoch", b""), "big"), max(counter, collected)
+    collected = decode_base(base[0][0]).clock if base else {}
+    return birth.actor, int.from_bytes(meta.get("epoch", b""), "big"), join(clock, collected)
 
 
 def _has_base(database: sqlite3.Connection) -> bool:
@@ -125,13 +126,13 @@ def _has_base(database: sqlite3.Connection) -> bool:
     return bool(database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'base'").fetchall())
 
 
-def _compared(path: Path, guard: Guard | None, actor: bytes, epoch: int, counter: int) -> Iterator[Finding]:
+def _compared(path: Path, guard: Guard | None, actor: bytes, epoch: int, clock: Vector) -> Iterator[Finding]:
     if guard is None:
         hint = "the agent writes it at its next start, and takes the database for one that was restored"
         yield Finding("guard-missing", "warning", f"{path.with_name(GUARD_NAME)}: there is none", hint)
     elif guard.birth.actor != actor:
         hint = "one of the two was copied from elsewhere: move the one that does not belong here away"
         yield Finding("guard-mismatch", "error", f"{path.with_name(GUARD_NAME)}: guards another node, {guard.birth.name}", hint)
-    elif not guard.fits(epoch, counter):
+    elif not guard.fits(epoch, clock):
         hint = "the agent goes on under a new actor and fetches what it lacks from its peers"
         yield Finding("database-restored", "warning", f"{path}: it is not the newest that this node had", hint)

@@ -21,6 +21,7 @@ import uvloop
 from agent.alarms import Alarms
 from agent.api.app import make_app
 from agent.api.server import LocalServer, bind_socket, make_server
+from agent.applied_clock import AppliedClock
 from agent.bootstrap import advertised
 from agent.departure import META, Departure
 from agent.event_log import EventLog
@@ -47,7 +48,7 @@ from gossip.recording import Options, Recording, image_of, take_image
 from gossip.runner import Runner, boottime_ms
 from gossip.sockets import check_file_limit
 from gossip.tokens import TokenBook
-from gossip.transport import TransportEvent
+from gossip.transport import Knocked, TransportEvent
 from gossip.zeromq import ZeroMQTransport
 from store.database import DatabaseRecords
 from store.errors import PathmeshError
@@ -140,10 +141,14 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         def received(event: TransportEvent) -> None:
             runner.dispatch(event)
 
-        transport = ZeroMQTransport(keys, settings.gossip.listen, engine.allowed, received)
+        def knocked(key: str) -> None:
+            if engine.concerns(key):
+                runner.dispatch(Knocked(key))
+
+        transport = ZeroMQTransport(keys, settings.gossip.listen, engine.allowed, received, knocked=knocked)
         stack.callback(transport.close)
         records = DatabaseRecords(database)
-        host = Host(settings, birth.name, records, picture, engine)
+        host = Host(settings, birth.name, records, AppliedClock(records, guard), picture, engine)
         keeper = HealthKeeper(database, engine)
 
         def published(change: Publish) -> None:
@@ -154,7 +159,7 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
             departure.news(change)
             sources.news(change)
             if change.settled:
-                guard.settled(engine.replica.fold.clock.get(birth.actor, 0))
+                guard.settled(engine.replica.fold.clock, engine.replica.knows)
             if change.settled or any(key.startswith(MEMBER_PREFIX) for key in change.keys):
                 guard.follow(engine.replica.registry.active)
 

@@ -107,6 +107,23 @@ def _identity(node: Node) -> Iterator[Finding]:
             "this node was further on once: its database was brought back from an older copy, or lost",
             "nothing has to be done: it fetches what it lacks, and writes under a new actor until its next start",
         )
+    forgotten = _forgotten(node)
+    if forgotten:
+        yield Finding(
+            "member-forgotten",
+            "warning",
+            f"this node remembers {_named(forgotten)} as members from before it was restored, and no other knows of them: what they wrote "
+            "may be in effect here, so it is not taken off this host",
+            "start them if they exist; if they are gone for good: pathmesh apply --now (this stands here until the agent's next start)",
+        )
+
+
+def _forgotten(node: Node) -> list[str]:
+    """The members that the guard of a restored node remembers, and that were never admitted as far as all others know."""
+    engine = node.runner.engine
+    if not engine.identity.restored or not engine.caught_up:
+        return []
+    return [member.name for member in engine.identity.bootstrap if not engine.replica.knows(member.actor)]
 
 
 def _left(node: Node) -> bool:

@@ -3,7 +3,8 @@
 Theory of operation. A dot must never be used for two edits, and a database can go back in time: restored from a backup, rolled back with
 a disk, deleted, damaged. So what must never go back is written to a second file first: who this node is, its boot epoch, and bounds on the
 counter of its own edits. `ceiling` is moved on in blocks, durably, before the commit that needs it; `least` is what was durable then. At
-a clean stop both are exact. At the next start the database's own numbers must lie within; if not, it is not the newest one.
+a clean stop both are exact. At the next start the database's own numbers must lie within; if not, it is not the newest one. Nor is it if it
+lacks edits that this host has had in effect: their clock is here too, because a database that goes back would take its own copy along.
 
 What both together cannot show (a whole state directory that was restored) the peers show.
 """
@@ -12,14 +13,16 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import structlog
 
 from agent.birth import Birth
+from store.clocks import ACTOR_BYTES, Vector, dominates, join, meet
 from store.errors import PathmeshError, UnavailableError
 from store.members import Member
 
@@ -28,6 +31,7 @@ BLOCK = 64
 """How many own edits one write of the file makes room for: lower finds older copies sooner, higher costs fewer syncs."""
 _KIND = "pathmesh-guard-1"
 _MAX_BYTES = 8 * 1024 * 1024
+_Actor = Annotated[bytes, msgspec.Meta(min_length=ACTOR_BYTES, max_length=ACTOR_BYTES)]
 
 log = structlog.get_logger("guard")
 
@@ -37,7 +41,8 @@ class Guard(msgspec.Struct, frozen=True):
 
     `epoch` is that of the last start. `least` and `ceiling` bound the counter of the edits under the identity's actor: that many were
     durable, and none beyond was ever made. `members` are the active members, this node among them. `restored`: the database was found to
-    be older than this node was, and it has not caught up with its peers since.
+    be older than this node was, and it has not caught up with its peers since. `applied` is the clock of the configuration that this host
+    last had in effect.
     """
 
     birth: Birth
@@ -46,15 +51,18 @@ class Guard(msgspec.Struct, frozen=True):
     ceiling: int = 0
     members: tuple[Member, ...] = ()
     restored: bool = False
+    applied: dict[_Actor, int] = {}
 
     @property
     def others(self) -> tuple[Member, ...]:
         """The active members but this node."""
         return tuple(member for member in self.members if member.name != self.birth.name)
 
-    def fits(self, epoch: int, counter: int) -> bool:
-        """Whether a database with this boot epoch and this own counter can be the newest that this node had."""
-        return epoch >= self.epoch and self.least <= counter <= self.ceiling
+    def fits(self, epoch: int, clock: Vector) -> bool:
+        """Whether a database with this boot epoch and this clock can be the newest that this node had, or is no older than was found."""
+        own = clock.get(self.birth.actor, 0)
+        bounds = epoch >= self.epoch and self.least <= own <= self.ceiling
+        return bounds and (self.restored or dominates(clock, self.applied))
 
 
 class GuardDamaged(Exception):
@@ -124,7 +132,7 @@ class Keeper:
     def __init__(self, state_dir: Path, guard: Guard) -> None:
         self.guard = guard
         self._followed = guard.members
-        self._settled: int | None = None
+        self._settled: Vector | None = None
         self._state_dir = state_dir
         self._lock = asyncio.Lock()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="guard")
@@ -141,11 +149,33 @@ class Keeper:
         """After the epoch is durable in the database."""
         await self._change(epoch=epoch)
 
-    def settled(self, counter: int) -> None:
-        """This node has caught up, and has so many own edits: whatever its database lacked, it has now. Written soon, in the background."""
-        if self.guard.restored:
-            self._settled = counter
+    async def applied(self, clock: Vector) -> None:
+        """The configuration of this clock is in effect on this host."""
+        if not dominates(self.guard.applied, clock):
+            async with self._lock:
+                await self._write(applied=join(self.guard.applied, clock))
+
+    async def lower(self, clock: Vector) -> None:
+        """Nobody waits any more for what was in effect and this clock has not."""
+        if not dominates(clock, self.guard.applied):
+            async with self._lock:
+                await self._write(applied=meet(self.guard.applied, clock))
+
+    def settled(self, clock: Vector, known: Callable[[bytes], bool]) -> None:
+        """This node has this clock and has caught up with all members: what its database lacked it has now, or nobody has it.
+
+        Unless a member that this file remembers was never admitted as far as is `known(actor)` now: then that one may have more, and
+        this node goes on waiting. Written soon, in the background.
+        """
+        if self.guard.restored and all(known(member.actor) for member in self.guard.others):
+            self._settled = dict(clock)
             self._write_soon()
+
+    async def give_up(self, clock: Vector) -> None:
+        """Somebody says that what this clock has not is lost: this node waits for nobody any more."""
+        if self.guard.restored or not dominates(clock, self.guard.applied):
+            async with self._lock:
+                await self._write(**self._settle(clock))
 
     def follow(self, members: Iterable[Member]) -> None:
         """Take over the active members, soon and in the background: they are a help for a recovery, not a promise.
@@ -179,13 +209,22 @@ class Keeper:
                 async with self._lock:
                     changes: dict[str, object] = {"members": self._followed}
                     if self._settled is not None:
-                        least, self._settled = self._settled, None
-                        changes |= {"restored": False, "least": least, "ceiling": max(least, self.guard.ceiling)}
+                        clock, self._settled = self._settled, None
+                        changes |= self._settle(clock)
                     await self._write(**changes)
         except PathmeshError as fault:
             log.warning("guard not written", why=fault.message)
         finally:
             self._writing = None
+
+    def _settle(self, clock: Vector) -> dict[str, object]:
+        least = clock.get(self.guard.birth.actor, 0)
+        return {
+            "restored": False,
+            "least": least,
+            "ceiling": max(least, self.guard.ceiling),
+            "applied": meet(self.guard.applied, clock),
+        }
 
     async def _change(self, **changes: object) -> None:
         async with self._lock:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from agent.applied_clock import lower_applied_clock
+from agent.applied_clock import AppliedClock
 from agent.guard import Keeper
 from store.base import decode_base
 from store.clocks import Dot, Vector
@@ -16,6 +16,7 @@ class GuardedLog:
     def __init__(self, database: Database, keeper: Keeper) -> None:
         self._database = database
         self._keeper = keeper
+        self._applied = AppliedClock(DatabaseRecords(database), keeper)
         self._actor = keeper.guard.birth.actor
 
     async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
@@ -30,10 +31,11 @@ class GuardedLog:
         """Durable when it returns. A log that is replaced as a whole may hold own edits that this node had lost, and lack others."""
         log = None if log is None else tuple(log)
         if log is not None:
-            await self._keeper.reserve(decode_base(base).clock.get(self._actor, 0))
+            clock = _clock(base, log)
+            await self._keeper.reserve(clock.get(self._actor, 0))
+            # Before: else a crash in between leaves a clock that nobody will ever have. What is here until then has all of it anyway.
+            await self._applied.replaced(clock)
         await self._database.rebase(base, gone, log)
-        if log is not None:
-            await lower_applied_clock(DatabaseRecords(self._database), _clock(base, log))
 
     async def set_epoch(self, epoch: int) -> None:
         """Durable when it returns: first in the database, for a guard that is ahead of it means an older database."""

@@ -7,11 +7,14 @@ once. A daemon that comes or goes wakes apply.
 import asyncio
 from typing import Any
 
+from agent.applied_clock import AppliedClock
 from agent.apply_loop import ApplyLoop
 from agent.picture import Picture
 from agent.poll_loop import PollLoop
 from agent.reach import Reach
 from agent.settings import Settings
+from agent.storage_acts import StorageActs
+from agent.storage_loop import StorageLoop
 from agent.writes import problem_json
 from apply.daemon import Timing
 from apply.diff import render_diff
@@ -19,6 +22,7 @@ from apply.dropins import DropIns
 from apply.hostpaths import HostPaths
 from apply.inuse import HostInUse
 from apply.multipathd import MultipathdClient
+from apply.programs import HostPrograms
 from apply.reconcile import Reconciler
 from apply.render import render
 from apply.sysfs import Sysfs
@@ -32,7 +36,9 @@ from store.records import Records
 class Host:
     """The host side of one node."""
 
-    def __init__(self, settings: Settings, name: str, records: Records, picture: Picture, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, name: str, records: Records, applied_clock: AppliedClock, picture: Picture, engine: Engine
+    ) -> None:
         multipath = settings.multipath
         client = MultipathdClient(multipath.socket, multipath.program, multipath.query_timeout_ms / 1000)
         devices = Sysfs()
@@ -49,6 +55,15 @@ class Host:
             accept_renames=multipath.accept_renames,
             timing=Timing(reconfigure=float(multipath.reconfigure_timeout_seconds)),
         )
+        self._storages = StorageLoop(
+            name,
+            picture,
+            HostPrograms() if multipath.storage_tools == "auto" else None,
+            interval=multipath.poll_interval_ms / 1000,
+            told=lambda: self._polling.wake(),
+        )
+        self.storages = StorageActs(name, picture, self._storages, HostInUse())
+        """What can be asked of this host's storages."""
         self._polling = PollLoop(
             name,
             client,
@@ -59,11 +74,13 @@ class Host:
             interval=multipath.poll_interval_ms / 1000,
             outcome=lambda: self._applying.outcome,
             daemon_moved=lambda: self._applying.wake(),
+            storages=self._storages.cells,
         )
         self._applying = ApplyLoop(
             name,
             reconciler,
             records,
+            applied_clock,
             picture,
             engine,
             debounce=multipath.debounce_ms / 1000,
@@ -81,6 +98,8 @@ class Host:
         self._applying.news(change)
         if any(key.startswith((f"ack/{self._name}/", "storage/", "member/")) for key in change.keys):
             self._polling.wake()
+        if any(key.startswith(("storage/", "wwid/", "member/")) for key in change.keys):
+            self._storages.wake()
 
     async def run(self) -> None:
         """Poll and apply until cancelled."""
@@ -88,6 +107,7 @@ class Host:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._polling.run(), name="health")
                 group.create_task(self._applying.run(), name="apply")
+                group.create_task(self._storages.run(), name="storages")
         finally:
             self._applying.stopped()
 

@@ -31,6 +31,10 @@ from store.errors import UnavailableError, UsageError
 from store.replica import Replica
 
 CORRUPT = "database-corrupt"
+_ALONE = (
+    "what was written since is lost, for no other node has it; what would be taken off this host for that is kept "
+    "until `pathmesh apply --now`"
+)
 _GOES_ON = "it goes on by itself: it fetches what it lacks from its peers, and its next edits carry a new actor"
 
 
@@ -87,17 +91,18 @@ async def _as_it_is(settings: Settings, guard: Guard | None, unusable: str) -> O
         birth = _birth(loaded, guard, settings)
         keys = load_keys(settings)
         replica = _replica(birth, loaded, settings)
-        epoch, counter = int.from_bytes(loaded.meta.get("epoch", b""), "big"), replica.fold.clock.get(birth.actor, 0)
+        epoch, clock = int.from_bytes(loaded.meta.get("epoch", b""), "big"), replica.fold.clock
+        counter = clock.get(birth.actor, 0)
         known = guard or Guard(birth)
         members = tuple(replica.registry.active)
         # An older database may know nobody any more: those whom the guard remembers are the way back.
         remembered = tuple(m for m in known.members if m.name not in replica.registry.by_name)
         others = {m.name for m in (*members, *remembered)} - {birth.name}
-        hint = _GOES_ON if others else "its next edits carry a new actor; what was written since is lost, for no other node has it"
+        hint = _GOES_ON if others else _ALONE
         notices: tuple[Notice, ...] = ()
         if guard is None:
             notices = (Notice("guard-missing", _guard_missing(directory, unusable), hint),)
-        elif not guard.fits(epoch, counter):
+        elif not guard.fits(epoch, clock):
             notices = (Notice("database-restored", _restored(database, guard, epoch, counter), hint),)
         restored = bool(notices) or known.restored
         now = Guard(
@@ -107,6 +112,7 @@ async def _as_it_is(settings: Settings, guard: Guard | None, unusable: str) -> O
             ceiling=max(counter, known.ceiling),
             members=(*members, *remembered),
             restored=restored and bool(others),
+            applied=known.applied,
         )
         if restored:
             birth = msgspec.structs.replace(birth, bootstrap=now.members)
@@ -207,6 +213,8 @@ def _restored(database: Database, guard: Guard, epoch: int, counter: int) -> str
         why = f"it was started {epoch} times, this node {guard.epoch} times"
     elif counter < guard.least:
         why = f"it has {counter} edits of this node, which had made {guard.least} at least"
-    else:
+    elif counter > guard.ceiling:
         why = f"it has {counter} edits of this node, for which {guard.ceiling} were noted at most"
+    else:
+        why = "it lacks edits that this host has had in effect"
     return f"{database.path}: an older copy was put back: {why}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent.hosts_seen import HostsSeen
 from agent.picture import Picture
 from apply.model import Problem, Severity, build
 from apply.storages import expected_nodes
@@ -19,7 +20,7 @@ from gossip.runner import Runner
 from store.clocks import Dot, parse_dot
 from store.document import OVERRIDES, Options, is_config_key
 from store.edits import CHANGE, RESOLVE
-from store.errors import ConflictError, UsageError
+from store.errors import ConflictError, PathmeshError, UsageError
 from store.section_config import text_digest, write
 
 Changes = Mapping[str, Options | None]
@@ -95,7 +96,7 @@ class Written:
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:
-    """A problem as users and scripts see it."""
+    """A problem as users and scripts see it; one that is about a place in a text has its line and column."""
     return {
         "code": problem.code,
         "key": problem.key,
@@ -103,6 +104,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
         "message": problem.message,
         "hint": problem.hint,
         "severity": problem.severity.name.lower(),
+        **({"line": problem.line, "column": problem.column} if problem.line else {}),
     }
 
 
@@ -113,6 +115,7 @@ class Writer:
         self._engine = engine
         self._runner = runner
         self._picture = picture
+        self.hosts = HostsSeen(picture)
         self._lock = asyncio.Lock()
 
     async def change(self, change: Changes | Change, expected: Expected, *, reason: str = "", dry_run: bool = False) -> Written:
@@ -185,14 +188,18 @@ class Writer:
                     raise ConflictOpen(key)
             changes = {key: value for key, value in changes.items() if fold.value(key) != value}
         after = {key: value for key, value in (dict(before) | dict(changes)).items() if value is not None and _is_document_key(key)}
-        problems = check_edit(before, after)
+        problems = check_edit(before, after, self.hosts)
         errors = [p for p in problems if p.severity is Severity.ERROR]
         if errors:
             raise Refused(errors)
         text, old_text = write(after), self._picture.config.text
         dot = None
-        if changes and not dry_run:
-            kind = CHANGE if covers is None else RESOLVE
+        kind = CHANGE if covers is None else RESOLVE
+        if changes and dry_run:
+            refusal = self._engine.refusal(changes, kind)
+            if refusal is not None:
+                raise PathmeshError(refusal[1], code=refusal[0])
+        elif changes:
             dot = await self._runner.submit(changes, reason=reason, kind=kind, covers=covers)
         diff = _difference(old_text, text, before, after)  # after the edit went out: nobody but the writer waits for it
         return Written(

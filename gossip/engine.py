@@ -38,6 +38,7 @@ from gossip.events import (
     Tick,
 )
 from gossip.exchange import Exchange
+from gossip.farewell import Farewell
 from gossip.intake import Intake
 from gossip.liveness import PAUSE_MS, Liveness
 from gossip.mesh import Mesh
@@ -47,15 +48,17 @@ from gossip.pulse import Pulse
 from gossip.stability import Clocks, Stability
 from gossip.state import Identity as Identity
 from gossip.state import State
-from gossip.transport import MessageReceived, PeerDown, PeerUp
+from gossip.transport import Knocked, MessageReceived, PeerDown, PeerUp
 from gossip.upkeep import Upkeep
 from gossip.vitals import SPREAD_MS, Vitals
 from store.clocks import Vector, dominates
-from store.edits import EditError, SignedEdit
+from store.document import Options
+from store.edits import CHANGE, EditError, SignedEdit
 from store.health import HealthStream, OwnStream
+from store.level import KindIs
 from store.limits import limit
 from store.matrix import Reporter
-from store.members import Member
+from store.members import MEMBER_PREFIX, Member, may_author
 from store.replica import Replica
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ BACKLOG_MS = 1_000
 """How long after a pause what waited for this process may go on coming in."""
 PAUSED_MS = 5_000
 """After a pause of this process nobody vouches for it any more: another may have taken its place."""
+_FORBIDDEN = ("forbidden", "this node's role does not allow this change")
 
 
 class Engine:
@@ -102,6 +106,7 @@ class Engine:
         self._authoring = Authoring(self._state, self.mesh, self._intake)
         self._pulse = Pulse(self._state, self.mesh, self._pull, self._vitals, lambda: self.mesh.cloned, now_ms)
         self._upkeep = Upkeep(self._state, self.mesh, self._intake, self._pull, self._authoring, now_ms, collect_edits=collect_edits)
+        self._farewell = Farewell(self._state, self.mesh)
         self._rotation = Rotation(random)
         self._requests: dict[bytes, int] = {}
         self._settled = False
@@ -208,6 +213,14 @@ class Engine:
         member = self.replica.registry.by_name.get(name)
         return None if member is None else self._state.clocks.of(member.actor)
 
+    def refusal(self, changes: Mapping[str, Options | None], kind: str = CHANGE) -> tuple[str, str] | None:
+        """Why an edit with these changes would be refused now: a stable code and one line. None if it would be made. Nothing happens."""
+        reason = self._authoring.refusal(LocalEdit(0, changes, 0.0, "", kind), self.continuity)
+        member = self.member
+        if reason is None and member is not None and not may_author(member.role, changes):
+            return _FORBIDDEN
+        return reason
+
     def connected(self, name: str) -> bool:
         """Whether this node and the member talk with each other directly now, both ways."""
         peer = self.mesh.by_name.get(name)
@@ -220,6 +233,10 @@ class Engine:
     def allowed(self, key: str) -> bool:
         """Whether a peer with this public key may connect and be heard: asked for every handshake and every message."""
         return self.mesh.allowed(key)
+
+    def concerns(self, key: str) -> bool:
+        """Whether it is of interest that this key was refused: a `Knocked` event makes a retired member hear that it is one."""
+        return self._farewell.concerns(key)
 
     @property
     def tick_ms(self) -> int:
@@ -256,6 +273,8 @@ class Engine:
                 self._peer_up(event.key, now_ms)
             case PeerDown():
                 self._peer_down(event.key, now_ms)
+            case Knocked():
+                self._farewell.knocked(event.key, now_ms)
             case SendRefused():
                 self._refused(event)
             case CommitFailed():
@@ -294,7 +313,7 @@ class Engine:
                 reason = ("edit-too-large", str(fault))
             else:
                 if self.replica.fold.clock and self.replica.is_void(signed):
-                    reason = ("forbidden", "this node's role does not allow this change")
+                    reason = _FORBIDDEN
                 else:
                     self._requests[_request(signed)] = event.request
                     self._intake.add_own(signed)
@@ -316,15 +335,13 @@ class Engine:
             self._upkeep.advance()
 
     def _committed(self, batch: tuple[SignedEdit, ...], now_ms: int) -> None:
-        beyond = self.replica.voided - self.replica.unknown_kinds
+        voided = self.replica.voided
         keys = self.replica.commit(*batch)
         self._storage_failed = False
         self._state.clocks.advance(self.replica.fold.clock)
         self._pull.committed()
-        beyond = self.replica.voided - self.replica.unknown_kinds - beyond
-        if beyond > 0:
-            self.counters["edits_void"] += beyond
-            self._state.alarm("edits-void", "edits beyond their author's rights change nothing here")
+        if self.replica.voided > voided:
+            self._note_void(batch)
         self._intake.landed()
         own = [signed for signed in batch if signed.edit.owner == self.identity.actor and _request(signed) in self._requests]
         self._pull.push((signed.raw for signed in own), self.mesh.eager_keys())
@@ -335,6 +352,21 @@ class Engine:
         self._changed(keys, now_ms)
         self._commit_next()
         self._ask_on(now_ms)
+
+    def _note_void(self, batch: tuple[SignedEdit, ...]) -> None:
+        """Of edits that change nothing in any version somebody has to know: an honest node writes none."""
+        void = [signed for signed in batch if self.replica.is_void(signed)]
+        impossible = [signed for signed in void if self.replica.kind(signed) is KindIs.IMPOSSIBLE]
+        beyond = sum(self.replica.kind(signed) is KindIs.KNOWN for signed in void)
+        if beyond:
+            self.counters["edits_void"] += beyond
+            self._state.alarm("edits-void", "edits beyond their author's rights change nothing here")
+        if impossible:
+            self.counters["edits_impossible"] += len(impossible)
+            author, kind = self.replica.author(impossible[0]), impossible[0].edit.kind
+            name = author.name if author is not None else "a node"
+            what = f"{name} wrote an edit of the kind {kind!r}, which the cluster's level does not allow: it changes nothing"
+            self._state.alarm("edits-impossible", what)
 
     def _changed(self, keys: set[str], now_ms: int) -> None:
         if any(key.startswith("member/") for key in keys):
@@ -410,6 +442,7 @@ class Engine:
     def _peer_up(self, key: str, now_ms: int) -> None:
         peer = self.peers.get(key)
         if peer is None:
+            self._farewell.up(key, now_ms)
             return
         self.liveness.link_up(peer.name)
         self.mesh.up(peer, now_ms)
@@ -465,6 +498,7 @@ class Engine:
             peer = self.mesh.host(event.key, now_ms)
         if peer is None:
             self.counters["messages_from_strangers"] += 1
+            self._farewell.knocked(event.key, now_ms)
             return
         session = codec.session_of(event.header)
         if isinstance(message, Hello):
@@ -532,6 +566,9 @@ class Engine:
             self._commit_next()
             if not self._intake.in_flight and (delta.ahead or self._intake.held):
                 self._pull.ask_soon(peer, now_ms)
+            if not delta.push and self._farewell.heard(delta.edits):
+                self._state.alarm("retired", f"{peer.name} tells that this node was retired from the cluster: it is read-only")
+                self._changed({MEMBER_PREFIX + self.identity.name}, now_ms)
         self._pulse.take(peer, delta, self._waited_ms if now_ms < self._waited_until else 0, now_ms)
 
     def _digest(self, peer: Peer, digest: Digest, now_ms: int) -> None:
@@ -606,6 +643,7 @@ class Engine:
         observed = self._snapshot_within_ms is None or now_ms - self._pulse.observed_ms <= self._snapshot_within_ms
         self._vitals.tick(now_ms, beats=observed and self._pulse.speaks)
         self.mesh.tick(now_ms)
+        self._farewell.tick(now_ms)
         for peer in self.peers.values():
             if peer.up:
                 self._flush(peer, now_ms)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gossip.messages import Message
-from gossip.transport import MessageReceived, PeerDown, PeerUp
+from gossip.transport import Knocked, MessageReceived, PeerDown, PeerUp
 from store.cells import Cell
 from store.clocks import Dot
 from store.document import Options
@@ -93,6 +93,7 @@ Event = (
     | MessageReceived
     | PeerUp
     | PeerDown
+    | Knocked
 )
 
 

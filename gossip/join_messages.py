@@ -9,16 +9,18 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from gossip.addresses import ENDPOINT_MAX_CHARS, is_curve_key, parse_endpoint
-from gossip.tokens import Secret, TokenId
 from store.clocks import ACTOR_BYTES
 from store.errors import UsageError
 from store.level import FIRST
 from store.limits import limit
 from store.members import NODE_NAME, Role
 
+SECRET_BYTES = 32
 ZAP_DOMAIN = "pathmesh-join"
 HANDSHAKE_SECONDS = 5.0
 
+TokenId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{10}\Z")]
+Secret = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
 Name = Annotated[str, msgspec.Meta(pattern=rf"^{NODE_NAME.pattern}\Z", max_length=63)]
 Actor = Annotated[bytes, msgspec.Meta(min_length=ACTOR_BYTES, max_length=ACTOR_BYTES)]
 CurveKey = Annotated[str, msgspec.Meta(min_length=40, max_length=40)]

@@ -6,7 +6,7 @@ from gossip import codec
 from gossip.events import Connect, Disconnect, Remake
 from gossip.messages import Hello
 from gossip.peers import Peer
-from gossip.sessions import Heard, Sessions
+from gossip.sessions import LATELY_MS, Heard, Sessions
 from gossip.state import State
 from gossip.view import Neighbourhood, View, eager
 from store.limits import limit
@@ -14,10 +14,13 @@ from store.members import Member, MemberState
 
 HELLO_WITHIN_MS = 5_000
 REMIND_MS = 1_000
-MISHEARD_MS = 3_000
-"""A peer that goes on naming another session of this node's after so long listens to another process with the same keys."""
+MISHEARD_MS = LATELY_MS + 1_000
+"""A peer that goes on naming another session of this node's after so long listens to another process with the same keys: it names only what
+it heard lately, and a former life of this node has been silent for longer by then."""
 GUEST_SILENT_MS = 60_000
 FAREWELL_MS = 10_000
+OUT_MS = 5_000
+"""How long a node that knows itself to be retired goes on talking: what it has may not have reached those who do not know it yet."""
 OUTSIDE_EVERY_MS = 10_000
 """In a large cluster each node meets a member outside its view so often, by chance: no split of the views can last."""
 
@@ -34,6 +37,9 @@ class Mesh:
         self.watched: frozenset[str] = frozenset()
         """The names of all other members that take part, connected or not."""
         self.view = View(frozenset(), (), True)
+        self.out = False
+        """Whether this node was retired, and has ended all connections: nobody would listen to it."""
+        self._retired_ms: int | None = None
         self._state = state
         self._forget = forget
         self._neighbourhood = Neighbourhood(state.identity.name, state.replica.cluster_id)
@@ -47,6 +53,8 @@ class Mesh:
 
         While joining, and with a database that was restored, the members that the join or the guard named count until the registry is here.
         """
+        if self.out:
+            return
         state = self._state
         own, registry, joined = state.identity.name, state.replica.registry, state.member is not None
         named = () if self.anchored else state.identity.bootstrap if not joined or state.identity.restored else ()
@@ -100,8 +108,8 @@ class Mesh:
 
     def allowed(self, key: str) -> bool:
         """Whether a peer with this public key may connect and be heard: asked for every handshake and every message."""
-        if key in self.peers:
-            return True
+        if self.out or key in self.peers:
+            return not self.out
         member = self._state.replica.registry.by_key.get(key)
         return member is not None and member.active and member.name in self.watched
 
@@ -258,8 +266,21 @@ class Mesh:
             peer.left_ms = now_ms
         return now_ms - peer.left_ms >= FAREWELL_MS
 
+    def _go_out(self, now_ms: int) -> None:
+        """This node was retired: soon it ends its connections."""
+        if self._retired_ms is None:
+            self._retired_ms = now_ms
+        if now_ms - self._retired_ms >= OUT_MS:
+            self.out = True
+            for key in sorted(self.peers):
+                self._remove(key)
+            self._index()
+
     def tick(self, now_ms: int) -> None:
         """Make connections anew over which no hello came; let silent guests go; meet somebody from outside the view."""
+        me = self._state.member
+        if not self.out and me is not None and me.state is MemberState.RETIRED:
+            self._go_out(now_ms)
         for peer in list(self.peers.values()):
             if self._has_left(peer, now_ms) or (peer.guest and now_ms - max(peer.heard_ms, peer.up_ms) >= GUEST_SILENT_MS):
                 self._remove(peer.key)

@@ -24,7 +24,7 @@ from gossip.events import (
     Tick,
 )
 from gossip.messages import Delta, Hello
-from gossip.transport import MessageReceived, PeerDown, PeerUp
+from gossip.transport import Knocked, MessageReceived, PeerDown, PeerUp
 from store.cells import Cell
 from store.clocks import Dot
 from store.edits import decode_edit
@@ -64,7 +64,7 @@ class _Refused(msgspec.Struct, frozen=True):
     hello: tuple[bytes, bytes] | None
 
 
-_AS_THEY_ARE = (MessageReceived, Tick, PeerUp, PeerDown, Rebased, RebaseFailed, EpochSet)
+_AS_THEY_ARE = (MessageReceived, Tick, PeerUp, PeerDown, Knocked, Rebased, RebaseFailed, EpochSet)
 _KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in (*_AS_THEY_ARE, _Edit, _Batch, _Health, _Refused)}
 _cells = msgspec.msgpack.Decoder(tuple[Cell, ...])
 _encoder = msgspec.msgpack.Encoder()
@@ -123,7 +123,7 @@ def _batch(raws: tuple[bytes, ...], why: str | None) -> tuple[_Batch, int]:
 def _reduced_health(event: LocalSnapshot, health: Health, largest: int) -> tuple[_Health, int]:
     now = {cell.key: cell for cell in event.cells}
     changed = tuple(cell for key, cell in now.items() if not _same(health.get(key), cell))
-    gone = tuple(health.keys() - now.keys())
+    gone = tuple(sorted(health.keys() - now.keys()))
     health.clear()
     health.update(now)
     cells = _encoder.encode(changed)

@@ -19,13 +19,13 @@ from typing import Annotated
 import msgspec
 
 from gossip.addresses import ENDPOINT_MAX_CHARS, is_curve_key, parse_endpoint
+from gossip.join_messages import SECRET_BYTES, Secret, TokenId
 from store.errors import UsageError
 from store.limits import limit
 from store.members import Role
 from store.records import Records
 
 RECORD_KIND = "token"
-SECRET_BYTES = 32
 ID_BYTES = 5
 TOKEN_MAX_CHARS = 4096
 """Eight endpoints of the greatest length and the rest fit; a longer text is not read at all."""
@@ -41,8 +41,6 @@ _ANY_VERSION = re.compile(r"pmj[0-9]{1,6}\.")
 _HEADER_BYTES = 6
 _NEW_TOKEN_HINT = "make a new one on a node of the cluster: pathmesh token create"
 
-TokenId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{10}\Z")]
-Secret = Annotated[bytes, msgspec.Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
 UnixSeconds = Annotated[int, msgspec.Meta(ge=0, le=2**48)]
 
 

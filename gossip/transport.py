@@ -10,7 +10,8 @@ may forget it (the engine notes what it owes the peer instead). Everything that 
     close()                   drop everything at once
 
 Reported to the sink: `MessageReceived` (exactly two frames, from a key that authenticated; whether that key is a member is checked by
-the receiver, for every message), `PeerUp` (our connection to the peer finished its handshake), `PeerDown` (it was lost).
+the receiver, for every message), `PeerUp` (our connection to the peer finished its handshake), `PeerDown` (it was lost). `Knocked` tells
+the engine of a key that was refused; a transport may report it apart.
 """
 
 from collections.abc import Callable
@@ -43,7 +44,14 @@ class PeerDown:
     key: str
 
 
-TransportEvent = MessageReceived | PeerUp | PeerDown
+@dataclass(frozen=True, slots=True)
+class Knocked:
+    """Whoever has `key` tried to connect here, or sent something, and may not."""
+
+    key: str
+
+
+TransportEvent = MessageReceived | PeerUp | PeerDown | Knocked
 Sink = Callable[[TransportEvent], None]
 
 

@@ -179,10 +179,11 @@ class Upkeep:
     def _believed(self, floor: Vector, source: Peer | None) -> bool:
         """Whether another member confirms that so much may be collected: what is, all have, so its clock must cover it.
 
-        Who is connected to nobody else, or is no member yet, has nobody to ask and little to lose.
+        Who is connected to nobody else, or is no member yet, has nobody to ask and little to lose. A node whose own guard says that it was
+        restored needs no other word for it that it is behind: all who could confirm it may have been restored too, or be gone.
         """
         others = [p for p in self._mesh.open if p is not source and not p.contested]
-        if not others or self._state.member is None:
+        if not others or self._state.member is None or self._state.identity.restored:
             return True
         return any((clock := self._state.clocks.of(p.actor)) is not None and dominates(clock, floor) for p in others)
 

@@ -44,14 +44,17 @@ class ZeroMQTransport:
     """The `Transport` of a real node. To be made and used on the event loop's thread.
 
     `listen` is `tcp://HOST:PORT` (port 0: any free one; `endpoint` then says which). `allowed(key)` is asked at each handshake and for
-    each message. Raises UnavailableError (`address-in-use`, …) or UsageError (`bad-endpoint`).
+    each message; `knocked(key)` is told whom it refuses. Raises UnavailableError (`address-in-use`, …) or UsageError (`bad-endpoint`).
     """
 
-    def __init__(self, keys: NodeKeys, listen: str, allowed: Callable[[str], bool], sink: Sink) -> None:
+    def __init__(
+        self, keys: NodeKeys, listen: str, allowed: Callable[[str], bool], sink: Sink, *, knocked: Callable[[str], None] | None = None
+    ) -> None:
         self.counters = Counters()
         self._keys = keys
         self._allowed = allowed
         self._sink = sink
+        self._knocked = knocked
         self._loop = asyncio.get_running_loop()
         self._links: dict[str, Link] = {}
         self._removed: set[str] = set()
@@ -139,6 +142,8 @@ class ZeroMQTransport:
         if key not in self._removed and self._allowed(key):
             return True
         self.counters.refused += 1
+        if self._knocked is not None:
+            self._knocked(key)
         return False
 
     def _count_shut(self) -> None:

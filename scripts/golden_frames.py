@@ -35,7 +35,7 @@ from store.clocks import Dot
 from store.edits import LATE, RESOLVE, SignedEdit
 from store.health import OwnStream, head_body
 from store.members import MEMBER_PREFIX, MemberState, Role, member_value
-from store.replica import CLUSTER_KEY
+from store.replica import CLUSTER_KEY, Replica
 from store.snapshot import VERSION, make_snapshot
 
 SESSION = b"session!"
@@ -148,16 +148,19 @@ def head_files() -> Iterator[tuple[str, bytes]]:
 
 
 def snapshot_files() -> Iterator[tuple[str, bytes]]:
-    """A state of which much has been collected, and one with an edit that this version does not know; and what they come to."""
+    """A state of which much has been collected, and a whole log with an edit of a kind that there is not; and what they come to."""
     for name in ("collected", "unknown-kind"):
         replica = Writer().replica
         for signed in edits().values():
             if name == "unknown-kind" or signed.edit.kind != "merge-9":
                 replica.commit(signed)
-        collection = replica.collect(replica.fold.clock)
-        if collection is not None:
+        if name == "collected":
+            collection = replica.collect(replica.fold.clock)
+            assert collection is not None
             replica.collected(collection)
-        yield f"{name}.snapshot", make_snapshot(replica)
+            yield f"{name}.snapshot", make_snapshot(replica)
+        else:
+            yield f"{name}.snapshot", on_nothing(replica)
         fold = replica.fold
         values = {each: [sibling.value for sibling in fold.siblings(each)] for each in sorted(fold)}
         founder = key("n1").public_key().public_bytes_raw()
@@ -170,6 +173,12 @@ def snapshot_files() -> Iterator[tuple[str, bytes]]:
             "values": values,
         }
         yield f"{name}.json", told(content)
+
+
+def on_nothing(replica: Replica) -> bytes:
+    """The snapshot of a replica that stands on no base: its whole log is above."""
+    envelope: dict[str, object] = msgspec.msgpack.decode(make_snapshot(Replica(replica.cluster_id, replica.verify)))
+    return msgspec.msgpack.encode(envelope | {"log": list(replica.raws())})
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------------

@@ -1,18 +1,21 @@
-"""Who may author edits: what every actor was admitted with, and who has left for good.
+"""Who may author edits: what every actor was admitted with, who has left for good, and at which level the cluster was.
 
 Pure. Everything is judged from an edit's own past, so every node judges alike, in whatever order edits come: an author is what the first
 admission (by `(lamport, actor)`) among those that this very edit has seen says. So two sponsors that let one actor in at the same time,
 with different roles, make no two nodes disagree. Actors here are always the *owners* of edits: the ones that members were admitted with.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from store.clocks import Actor, Dot, covers
-from store.edits import Edit
+from store.edits import Edit, SignedEdit
+from store.level import FIRST, LEVEL_KEY, KindIs, judge_kind, read_level
 from store.members import MEMBER_PREFIX, Ending, Member, MemberState, Role, may_author, read_member, registered
 
 CLUSTER_KEY = "cluster/identity"
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""`verify(public_key, data, signature)`: whether the signature is the key's over the data."""
 
 
 class Author(NamedTuple):
@@ -31,10 +34,10 @@ class Authors:
 
     `known` has the admissions of each actor that had seen no other of it: later ones can never be the first that an edit has seen.
     `endings` are final for their actors. `beyond` has the edits by which each went beyond its rights. `since` is the lamport number with
-    which each was first let in.
+    which each was first let in. `levels` has the edits that raised the cluster's level, each above the greatest that it had seen.
     """
 
-    __slots__ = ("beyond", "endings", "known", "since")
+    __slots__ = ("beyond", "endings", "known", "levels", "since")
 
     def __init__(
         self,
@@ -46,10 +49,13 @@ class Authors:
         self.endings: dict[Actor, Ending] = dict(endings or {})
         self.beyond: dict[Actor, tuple[Dot, ...]] = {actor: tuple(dots) for actor, dots in (beyond or {}).items()}
         self.since = {actor: min(a.lamport for a in found) for actor, found in self.known.items()}
+        self.levels: tuple[tuple[int, Dot], ...] = ()
 
     def copy(self) -> "Authors":
         """Another table with the same content."""
-        return Authors(self.known, self.endings, self.beyond)
+        copy = Authors(self.known, self.endings, self.beyond)
+        copy.levels = self.levels
+        return copy
 
     def of(self, edit: Edit) -> Author | None:
         """What the edit's owner is, as far as the edit has seen; None if it has seen no admission of it."""
@@ -61,6 +67,14 @@ class Authors:
         author = self.of(edit)
         return author is not None and may_change(author, edit)
 
+    def level(self, edit: Edit) -> int:
+        """The cluster's level as far as the edit has seen: the greatest, for it is never taken back."""
+        return max((level for level, by in self.levels if covers(edit.context, by)), default=FIRST)
+
+    def kind(self, edit: Edit) -> KindIs:
+        """What the edit's kind is to this version."""
+        return judge_kind(edit.kind, self.level(edit))
+
     def excess(self, edit: Edit) -> int:
         """How many edits beyond its rights its owner had written in the edit's past."""
         return sum(covers(edit.context, dot) for dot in self.beyond.get(edit.owner, ()))
@@ -70,7 +84,8 @@ class Authors:
         self.beyond[edit.owner] = (*self.beyond.get(edit.owner, ()), edit.dot)
 
     def learn(self, edit: Edit) -> list[Member]:
-        """Take what an edit within its owner's rights says of members; returns those that it registers."""
+        """Take what an edit within its owner's rights says of members and of the level; returns the members that it registers."""
+        self.learn_level(edit)
         members = registered(edit.changes)
         for member in members:
             ending = self.endings.get(member.actor)
@@ -83,6 +98,12 @@ class Authors:
                 self._admit(member.actor, (*found, _author(member, edit)))
         return members
 
+    def learn_level(self, edit: Edit) -> None:
+        """Take what an edit within its owner's rights says of the level."""
+        level = read_level(edit.changes.get(LEVEL_KEY))
+        if level > self.level(edit):
+            self.levels = (*self.levels, (level, edit.dot))
+
     def _admit(self, actor: Actor, found: tuple[Author, ...]) -> None:
         self.known[actor] = found
         self.since[actor] = min(a.lamport for a in found)
@@ -94,7 +115,23 @@ class Authors:
     @property
     def witnesses(self) -> set[Dot]:
         """The edits that prove all this. They are kept for ever, so that whoever gets the log can check who may write."""
-        return {a.by for found in self.known.values() for a in found} | {ending.by for ending in self.endings.values()}
+        admissions = {a.by for found in self.known.values() for a in found}
+        return admissions | {ending.by for ending in self.endings.values()} | {by for _, by in self.levels}
+
+
+def proven_end(table: Authors, edits: Iterable[SignedEdit], actor: Actor, verify: Verify) -> Ending | None:
+    """How an actor ended, as far as these edits prove it together with the table, which is changed; None if they don't.
+
+    Causes come before effects. Each edit that its author, as far as it has seen, had a right to and signed counts, whether or not all that
+    it has seen is here: as for an edit that is committed, nothing else decides what it is worth.
+    """
+    for signed in edits:
+        author = table.of(signed.edit)
+        if author is None or not may_change(author, signed.edit) or table.kind(signed.edit) is not KindIs.KNOWN:
+            continue
+        if verify(author.signing_key, signed.body, signed.signature):
+            table.learn(signed.edit)
+    return table.endings.get(actor)
 
 
 def founder(edit: Edit, cluster_id: str) -> Author | None:

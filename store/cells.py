@@ -12,6 +12,8 @@ MULTIPATH_MAP = "multipath.map"
 MULTIPATH_APPLY = "multipath.apply"
 NODE_FACTS = "node.facts"
 GOSSIP_REACH = "gossip.reach"
+STORAGE = "storage"
+STORAGE_GROUPS = "storage.groups"
 
 
 class CellView(Protocol):

@@ -27,7 +27,6 @@ CHANGE = "change"
 RESOLVE = "resolve"
 LATE = "late"
 """An edit written again by a node that came back too late to deliver it: it names what it may replace, as `resolve` does."""
-KNOWN_KINDS = frozenset({CHANGE, RESOLVE, LATE})
 
 
 class EditError(ValueError):

@@ -17,7 +17,7 @@ import msgspec
 
 from store.clocks import Actor, Dot, Vector, covers
 from store.document import Options
-from store.edits import CHANGE, KNOWN_KINDS, Edit
+from store.edits import CHANGE, Edit
 
 
 class Sibling(NamedTuple):
@@ -92,7 +92,7 @@ class Fold:
     def apply(self, edit: Edit, *, void: bool = False) -> tuple[str, ...]:
         """Take one deliverable edit; returns the keys whose siblings changed (none for an edit that was seen before).
 
-        A void edit (its author had no right to it, or its kind is unknown) moves the clock and changes nothing else.
+        A void edit (its author had no right to it, or its kind is none that is known) moves the clock and changes nothing else.
         """
         dot = edit.dot
         if covers(self.clock, dot):
@@ -101,7 +101,7 @@ class Fold:
             raise ValueError(f"edit {dot} came before what it depends on")
         self.clock[dot.actor] = dot.counter
         self.lamport = max(self.lamport, edit.lamport)
-        if void or edit.kind not in KNOWN_KINDS:
+        if void:
             return ()
         for key in edit.changes:
             kept = [s for s in self._siblings.get(key, ()) if not replaces(edit, key, s.dot)]

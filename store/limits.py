@@ -92,6 +92,8 @@ LIMITS: dict[str, Limit] = {
     "full_mesh": Limit(65, "members", "up to here all are connected to all", "a bounded view: about log2 N + 7 connections a node"),
     "view_peers": Limit(64, "connections", "members that a node of a large cluster keeps connections to", "the others connect as guests"),
     "handed_on": Limit(8192, "edits", "others' edits that a node of a large cluster has handed on lately", "the oldest may go round again"),
+    "farewells": Limit(8, "connections", "retired members that are told so at a time", "told at a later try", "farewells_dropped"),
+    "farewell_gap_ms": Limit(30_000, "ms", "the least time between two times that one retired member is told", "not told"),
     "guests": Limit(
         32,
         "connections",
@@ -130,6 +132,12 @@ LIMITS: dict[str, Limit] = {
         5, "ms", "messages taken at a time before the loop's other work gets its turn", "the rest follows in the next turn"
     ),
     "expulsion_ms": Limit(10_000, "ms", "how long a peer that sent garbage is not heard", "its messages are dropped", "messages_expelled"),
+    "overrides_line_bytes": Limit(1000, "bytes", "multipathd reads a line of 1,024 bytes and more as two lines", "overrides refused"),
+    "overrides_findings": Limit(200, "findings", "what one check of the overrides tells; the errors come first", "the rest is counted"),
+    "program_output_bytes": Limit(4 * MIB, "bytes", "what a program of the host says (lvm, iscsiadm)", "the rest is dropped"),
+    "inferred_groups": Limit(512, "LUNs", "volume groups without a base that a node tells of, in one cell", "the others are not told"),
+    "expression_states": Limit(4096, "states", "a regular expression of the overrides is checked against every LUN", "overrides refused"),
+    "overrides_states": Limit(131_072, "states", "the same, all of them together", "overrides refused"),
 }
 
 

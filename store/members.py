@@ -56,8 +56,11 @@ class Ending(NamedTuple):
 _FINALITY = {MemberState.JOINED: 0, MemberState.LEFT: 1, MemberState.RETIRED: 2}
 
 
-class Member(msgspec.Struct, frozen=True):
-    """One registered node. `curve_key` is z85 text (40 characters); `signing_key` is 32 raw bytes; `endpoint` is its mesh address."""
+class Member(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One registered node. `curve_key` is z85 text (40 characters); `signing_key` is 32 raw bytes; `endpoint` is its mesh address.
+
+    `more` are the options that this version does not know, sorted: a later one wrote them, and they stay when this one changes a state.
+    """
 
     name: str
     actor: bytes
@@ -66,6 +69,7 @@ class Member(msgspec.Struct, frozen=True):
     endpoint: str
     role: Role
     state: MemberState
+    more: tuple[tuple[str, str], ...] = ()
 
     @property
     def active(self) -> bool:
@@ -74,8 +78,9 @@ class Member(msgspec.Struct, frozen=True):
 
 
 def member_value(member: Member) -> dict[str, str]:
-    """The options of the `member/<name>` key."""
+    """The options of the `member/<name>` key, those that this version does not know included."""
     return {
+        **dict(member.more),
         "actor": member.actor.hex(),
         "curve-key": member.curve_key,
         "signing-key": member.signing_key.hex(),
@@ -83,6 +88,9 @@ def member_value(member: Member) -> dict[str, str]:
         "role": member.role.value,
         "state": member.state.value,
     }
+
+
+_KNOWN_OPTIONS = frozenset({"actor", "curve-key", "signing-key", "endpoint", "role", "state"})
 
 
 def read_member(name: str, value: Options) -> Member | None:
@@ -96,6 +104,7 @@ def read_member(name: str, value: Options) -> Member | None:
             endpoint=value["endpoint"],
             role=Role(value["role"]),
             state=MemberState(value["state"]),
+            more=tuple(sorted((option, text) for option, text in value.items() if option not in _KNOWN_OPTIONS)),
         )
     except (KeyError, ValueError):
         return None

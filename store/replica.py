@@ -4,24 +4,23 @@ Pure. The replica decides whether an edit may be committed (`admit`) and takes i
 what can go (`collect`) and lets go of it once that is durable (`collected`). It never does I/O.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 
 import msgspec
 
 from store.authors import CLUSTER_KEY as CLUSTER_KEY
-from store.authors import Author, founder, may_change
+from store.authors import Author, Authors, founder, may_change
+from store.authors import Verify as Verify
 from store.base import Base
 from store.clocks import Actor, Dot, Vector, covers, dominates
 from store.collection import Collection, base_of, plan
-from store.edits import KNOWN_KINDS, SignedEdit, decode_edit
+from store.edits import SignedEdit, decode_edit
 from store.fold import Fold, Sibling, replaces, sibling
+from store.level import KindIs
 from store.limits import limit
 from store.log import EditLog
 from store.members import MEMBER_PREFIX, Ending, Role, read_registry, registered
-
-Verify = Callable[[bytes, bytes, bytes], bool]
-"""`verify(public_key, data, signature)`: whether the signature is the key's over the data."""
 
 
 class Admission(Enum):
@@ -41,8 +40,8 @@ class Replica:
 
     Who an author is (key and role) is judged per edit, from what this very edit has seen: see `store.authors`. An observer's edits are
     refused. Another author's edit beyond its rights is *void*: it moves the clock and nothing else. After `void_edits` of them in its past
-    the author's next is refused, and with it all that follow, for they build on it. (Edits of an unknown kind are void too, and not
-    counted: a node of a later version may know the kind.)
+    the author's next is refused, and with it all that follow, for they build on it. (Edits of no known kind are void too, and not
+    counted: whether it is a later version's kind is not the same question to every version. See `store.level`.)
     """
 
     def __init__(self, cluster_id: str, verify: Verify, log: Iterable[SignedEdit] = (), base: Base | None = None) -> None:
@@ -54,12 +53,14 @@ class Replica:
         self.floor: Vector = base.floor if base else {}
         """Whatever it covers may be gone from the log."""
         self.unknown_kinds = 0
-        """How many edits of the log are of a kind that this version does not know."""
+        """How many edits of the log are of a later version's kind, which this one does not know."""
         self._log = EditLog()
         self._voids: set[Dot] = set()
         self._authors = (base or Base()).table
         self._names: dict[Actor, set[str]] = {}
         """Under which names each actor was registered."""
+        self._believed: dict[Actor, Ending] = {}
+        """Actors whose end is proven, by an edit that is not here."""
         self._touched: set[Actor] = set()
         """Actors that were registered since the registry was read."""
         self.fold = Fold()
@@ -95,12 +96,23 @@ class Replica:
         """The actors that take no part any more, how they went, and the first edit here that says so."""
         return self._authors.endings
 
+    def authors_copy(self) -> Authors:
+        """Who may author, for the caller to change."""
+        return self._authors.copy()
+
+    def believe(self, actor: Actor, ending: Ending) -> None:
+        """Show a member as gone whose end is proven, though the edit that says so cannot be committed here. In no base or snapshot."""
+        self._believed[actor] = ending
+        self._touched.add(actor)
+        self._reread(set())
+
     def copy(self) -> "Replica":
         """Another replica in the same state, independent of this one."""
         copy = Replica(self.cluster_id, self.verify)
         copy.base, copy.floor, copy.registry, copy.unknown_kinds = self.base, self.floor, self.registry, self.unknown_kinds
         copy.fold, copy._log, copy._authors, copy._voids = self.fold.copy(), self._log.copy(), self._authors.copy(), set(self._voids)
         copy._names = {actor: set(names) for actor, names in self._names.items()}
+        copy._believed = dict(self._believed)
         return copy
 
     # -- taking edits -------------------------------------------------------------------------------------------------
@@ -147,24 +159,32 @@ class Replica:
         return changed
 
     def is_void(self, signed: SignedEdit) -> bool:
-        """Whether the edit moves the clock only: an unknown kind, or keys that its author's role may not touch.
+        """Whether the edit moves the clock only: no known kind, or keys that its author's role may not touch.
 
         Judged by what its author was admitted as, in the edit's own past, so every node voids the same edits.
         """
-        return signed.edit.kind not in KNOWN_KINDS or not self._authors.may(signed.edit)
+        return self._authors.kind(signed.edit) is not KindIs.KNOWN or not self._authors.may(signed.edit)
+
+    def kind(self, signed: SignedEdit) -> KindIs:
+        """What the kind of an edit whose past is here is to this version."""
+        return self._authors.kind(signed.edit)
+
+    def author(self, signed: SignedEdit) -> Author | None:
+        """Who wrote an edit whose past is here; None if its owner is unknown there."""
+        return self._authors.of(signed.edit)
 
     def _take(self, signed: SignedEdit) -> tuple[str, ...]:
         edit, dot = signed.edit, signed.dot
         first = self._founder(signed)
         if first is not None:
             self._authors.found(first, edit)
-        allowed, known = self._authors.may(edit), edit.kind in KNOWN_KINDS
-        void = not (allowed and known)
+        allowed, kind = self._authors.may(edit), self._authors.kind(edit)
+        void = not allowed or kind is not KindIs.KNOWN
         if covers(self.fold.clock, dot):
             raise ValueError(f"edit {dot} is there already")
         changed = self.fold.apply(edit, void=void)
         self._log.append(signed, void=void)
-        self.unknown_kinds += not known
+        self.unknown_kinds += kind is KindIs.LATER
         if not allowed:
             self._authors.went_beyond(edit)
         if void:
@@ -291,6 +311,8 @@ class Replica:
                 continue
             self._log.append(signed, void=dot in voids)
             above += not covers(base.floor, dot)
+            if dot not in voids:
+                self._authors.learn_level(signed.edit)
             if dot in live:
                 found[dot] = signed
         if above != sum(counter - base.floor.get(actor, 0) for actor, counter in base.clock.items()):
@@ -304,7 +326,8 @@ class Replica:
     def _reread(self, names: set[str]) -> None:
         """Read these names anew, and those under which actors that were registered just now are registered too."""
         also = (name for actor in self._touched for name in self._names.get(actor, ()))
-        self.registry = self.registry.reread(self.fold, names.union(also), self._authors.endings, self._authors.since)
+        gone = {**self._believed, **self._authors.endings}
+        self.registry = self.registry.reread(self.fold, names.union(also), gone, self._authors.since)
         self._touched.clear()
 
     def _names_of_actors(self) -> dict[Actor, set[str]]:

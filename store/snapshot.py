@@ -13,8 +13,9 @@ import msgspec
 from store.authors import Author, Authors, founder, may_change
 from store.base import Base, decode_base, encode_base
 from store.clocks import Actor, Dot, covers, dominates
-from store.edits import KNOWN_KINDS, SignedEdit, decode_edit
+from store.edits import SignedEdit, decode_edit
 from store.fold import replaces
+from store.level import KindIs
 from store.limits import limit
 from store.members import Role
 from store.replica import Admission, Replica, Verify
@@ -106,12 +107,14 @@ def _check_folded(base: Base, log: Iterable[SignedEdit], cluster_id: str, verify
         _require(author is not None, "an edit whose author nobody let in")
         assert author is not None
         _require(verify(author.signing_key, signed.body, signed.signature), "an edit with a wrong signature")
-        _require(edit.kind in KNOWN_KINDS, "an edit of a kind that this version does not know")
+        kind = table.kind(edit)
+        _require(kind is not KindIs.LATER, "an edit of a kind that this version does not know")
         _require(dominates(base.clock, edit.context), "an edit that has seen what its clock does not cover")
         lamport = max(lamport, edit.lamport)
         if not may_change(author, edit):
             _require(author.role is not Role.OBSERVER, "an edit of an observer")
             table.went_beyond(edit)
+        if kind is KindIs.IMPOSSIBLE or not may_change(author, edit):
             voids.add(dot)
             continue
         table.learn(edit)

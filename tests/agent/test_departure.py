@@ -9,7 +9,7 @@ import pytest
 
 from agent.departure import META, Departure
 from store.errors import PathmeshError, UnavailableError
-from store.members import MemberState, Role
+from store.members import MEMBER_PREFIX, MemberState, Role
 
 pytestmark = pytest.mark.anyio
 
@@ -96,6 +96,14 @@ async def test_any_role_may_leave_and_waits_until_it_is_known(three: Any, leaver
     with pytest.raises(PathmeshError) as caught:
         await three[name].runner.submit({"ack/x": {"n": "1"}})
     assert caught.value.code == "left"
+
+
+async def test_leaving_keeps_what_a_later_version_registered(three: Any, leaver: Any, eventually: Any) -> None:
+    before = dict(three["n2"].engine.replica.fold.value(MEMBER_PREFIX + "n2"))
+    await three["n1"].writer.record({MEMBER_PREFIX + "n2": before | {"rack": "b2"}})
+    await eventually("n2 knows", lambda: three["n2"].engine.member.more == (("rack", "b2"),))
+    await leaver(three["n2"]).leave()
+    assert three["n2"].engine.replica.fold.value(MEMBER_PREFIX + "n2") == before | {"rack": "b2", "state": "left"}
 
 
 async def test_a_dry_run_writes_nothing(three: Any, leaver: Any) -> None:

@@ -16,7 +16,7 @@ from agent.guard import BLOCK, Guard, GuardDamaged, Keeper, decode_guard, encode
 from store.errors import UnavailableError
 from store.members import Member, MemberState, Role
 
-ACTOR = b"a" * 16
+ACTOR, OTHER = b"a" * 16, b"b" * 16
 BIRTH = Birth("n1", ACTOR, "c1", "san")
 
 
@@ -32,6 +32,7 @@ guards = st.builds(
     ceiling=st.integers(0, 2**40),
     members=st.lists(st.sampled_from([member(f"n{n}") for n in range(5)]), unique=True).map(tuple),
     restored=st.booleans(),
+    applied=st.dictionaries(st.binary(min_size=16, max_size=16), st.integers(1, 2**40), max_size=3),
 )
 
 
@@ -95,7 +96,20 @@ def test_a_file_that_cannot_be_read_is_no_missing_one(tmp_path: Path) -> None:
     [(5, 10, True), (6, 20, True), (5, 20, True), (4, 15, False), (5, 9, False), (5, 21, False)],
 )
 def test_what_the_guard_says_of_a_database(epoch: int, counter: int, fits: bool) -> None:
-    assert Guard(BIRTH, epoch=5, least=10, ceiling=20).fits(epoch, counter) is fits
+    guard = Guard(BIRTH, epoch=5, least=10, ceiling=20)
+    assert guard.fits(epoch, {ACTOR: counter}) is fits
+    seen = msgspec.structs.replace(guard, applied={ACTOR: 8, OTHER: 3})
+    assert seen.fits(epoch, {ACTOR: counter, OTHER: 3}) is fits
+    assert not seen.fits(epoch, {ACTOR: counter, OTHER: 2}) and not seen.fits(epoch, {ACTOR: counter})
+    known = msgspec.structs.replace(seen, restored=True)
+    assert known.fits(epoch, {ACTOR: counter}) is fits, "that it lacks something is no news"
+
+
+def test_a_file_without_the_clock_of_the_last_apply_reads_as_well() -> None:
+    """It was not always in there."""
+    fields = msgspec.msgpack.decode(msgspec.msgpack.encode(Guard(BIRTH, epoch=5)))
+    del fields["applied"]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(fields), type=Guard) == Guard(BIRTH, epoch=5)
 
 
 def test_others_are_all_but_this_node() -> None:
@@ -126,7 +140,9 @@ async def test_room_for_edits_is_made_in_blocks_and_before_they_are_needed(tmp_p
     for counter in range(2, 3 * BLOCK + 2):
         await watched.keeper.reserve(counter, durable=counter - 1)
         kept = read_guard(tmp_path)
-        assert kept is not None and kept.fits(3, counter) and kept.fits(3, counter - 1), "whether or not its commit is done"
+        assert kept is not None and kept.fits(3, {ACTOR: counter}) and kept.fits(3, {ACTOR: counter - 1}), (
+            "whether or not its commit is done"
+        )
     assert len(watched.writes) == 3
     await watched.keeper.close(3 * BLOCK + 1)
     assert watched.writes[-1] == Guard(BIRTH, epoch=3, least=3 * BLOCK + 1, ceiling=3 * BLOCK + 1), "exact at a clean stop"
@@ -161,13 +177,60 @@ async def test_members_are_followed_in_the_background(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.anyio
+async def test_the_clock_of_the_last_apply_only_grows_until_it_is_lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(tmp_path, monkeypatch, Guard(BIRTH))
+
+    def kept() -> dict[bytes, int]:
+        found = read_guard(tmp_path)
+        assert found is not None and found == watched.keeper.guard
+        return found.applied
+
+    await watched.keeper.applied({ACTOR: 2, OTHER: 1})
+    await watched.keeper.applied({ACTOR: 1, OTHER: 1})
+    assert kept() == {ACTOR: 2, OTHER: 1} and len(watched.writes) == 1, "who knows less changes nothing"
+    await asyncio.gather(watched.keeper.applied({ACTOR: 3}), watched.keeper.applied({OTHER: 5}), watched.keeper.reserve(7))
+    assert kept() == {ACTOR: 3, OTHER: 5} and watched.keeper.guard.ceiling >= 7
+    watched.broken = True
+    with pytest.raises(UnavailableError):
+        await watched.keeper.applied({ACTOR: 4})
+    watched.broken = False
+    assert kept() == {ACTOR: 3, OTHER: 5}
+    await watched.keeper.lower({ACTOR: 9, OTHER: 6})
+    assert kept() == {ACTOR: 3, OTHER: 5}
+    await watched.keeper.lower({ACTOR: 1})
+    assert kept() == {ACTOR: 1}
+    await watched.keeper.close(7)
+    assert kept() == {ACTOR: 1}
+
+
+@pytest.mark.anyio
+async def test_a_restored_node_waits_for_members_that_only_it_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever let them in may be gone. They may have what was in effect here; somebody has to say that they do not exist any more."""
+    before = Guard(BIRTH, members=(member("n2"), member("n3")), restored=True, applied={ACTOR: 5, OTHER: 4})
+    watched = Watched(tmp_path, monkeypatch, before)
+    watched.keeper.settled({ACTOR: 5}, lambda actor: actor == member("n2").actor)
+    watched.keeper.follow([member("n2")])
+    await watched.keeper.reserve(0)
+    assert not watched.writes and watched.keeper._writing is None
+    await watched.keeper.give_up({ACTOR: 5})
+    assert watched.writes == [msgspec.structs.replace(before, restored=False, least=5, ceiling=5, applied={ACTOR: 5})]
+    await watched.keeper.give_up({ACTOR: 5})
+    assert len(watched.writes) == 1, "there is nothing to give up"
+    await watched.keeper.close(5)
+
+
+def known(_: bytes) -> bool:
+    return True
+
+
+@pytest.mark.anyio
 async def test_a_restored_node_is_so_until_it_has_caught_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(tmp_path, monkeypatch, Guard(BIRTH, least=3, ceiling=90, restored=True))
-    watched.keeper.settled(8)
+    watched = Watched(tmp_path, monkeypatch, Guard(BIRTH, least=3, ceiling=90, restored=True, applied={ACTOR: 20, OTHER: 4}))
+    watched.keeper.settled({ACTOR: 8, OTHER: 5}, known)
     while not watched.writes:
         await asyncio.sleep(0.001)
-    watched.keeper.settled(9)
-    assert watched.writes == [Guard(BIRTH, least=8, ceiling=90)]
+    watched.keeper.settled({ACTOR: 9}, known)
+    assert watched.writes == [Guard(BIRTH, least=8, ceiling=90, applied={ACTOR: 8, OTHER: 4})], "what nobody has is waited for no more"
     await watched.keeper.set_epoch(12)
     assert read_guard(tmp_path) == msgspec.structs.replace(watched.writes[0], epoch=12)
     await asyncio.gather(*(watched.keeper.reserve(90 + n, durable=8) for n in range(40)))

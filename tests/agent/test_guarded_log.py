@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.applied_clock import applied_clock, set_applied_clock
+from agent.applied_clock import AppliedClock
 from agent.birth import Birth
 from agent.guard import Guard, Keeper, read_guard, write_guard
 from agent.guarded_log import GuardedLog
@@ -63,13 +63,13 @@ def bench(tmp_path: Path, scribe: Any) -> Bench:
 
 
 async def test_own_edits_have_room_before_they_are_written(bench: Bench, scribe: Any) -> None:
-    founding = scribe.founding("n1")
+    founding, actor = scribe.founding("n1"), scribe.actor("n1")
     second = scribe.registration("n1", scribe.member("n2"), {scribe.actor("n1"): 1})
     assert await bench.log.commit_edits([founding]) == 5
     assert bench.disk.guards[-1] == bench.keeper.guard and bench.keeper.guard.ceiling == 1, "there was room"
     await bench.log.commit_edits([second])
     [_, during] = bench.disk.guards
-    assert during is not None and during.fits(1, 1) and during.fits(1, 2), "whether or not the commit will be done"
+    assert during is not None and during.fits(1, {actor: 1}) and during.fits(1, {actor: 2}), "whether or not the commit will be done"
 
 
 async def test_edits_of_others_and_of_sessions_cost_no_write(bench: Bench, scribe: Any) -> None:
@@ -78,21 +78,27 @@ async def test_edits_of_others_and_of_sessions_cost_no_write(bench: Bench, scrib
 
 
 async def test_a_log_that_is_replaced_may_bring_own_edits_back(bench: Bench, scribe: Any) -> None:
-    base = encode_base(Base(clock={scribe.actor("n1"): 500}))
+    actor = scribe.actor("n1")
+    base = encode_base(Base(clock={actor: 500}))
     await bench.log.rebase(base, ())
     assert bench.keeper.guard.ceiling == 1, "a collection moves no clock"
     await bench.log.rebase(base, (), (scribe.founding("n1").raw,))
     during = bench.disk.guards[-1]
-    assert during is not None and during.fits(1, 1) and during.fits(1, 500)
+    assert during is not None and during.fits(1, {actor: 1}) and during.fits(1, {actor: 500})
 
 
 async def test_what_a_replaced_log_has_not_is_waited_for_by_nobody(bench: Bench, scribe: Any) -> None:
     mine, theirs = scribe.actor("n1"), scribe.actor("n2")
-    await set_applied_clock(bench.disk.records, {mine: 7, theirs: 3})
+    applied = AppliedClock(bench.disk.records, bench.keeper)
+    await applied.reached({mine: 7, theirs: 3})
     await bench.log.rebase(encode_base(Base(clock={mine: 4, theirs: 9})), ())
-    assert await applied_clock(bench.disk.records) == {mine: 7, theirs: 3}, "a collection loses nothing"
+    assert await applied.read() == {mine: 7, theirs: 3}, "a collection loses nothing"
     await bench.log.rebase(encode_base(Base(clock={mine: 4, theirs: 9})), (), ())
-    assert await applied_clock(bench.disk.records) == {mine: 4, theirs: 3}
+    assert await applied.read() == {mine: 4, theirs: 3}
+    during = bench.disk.guards[-1]
+    assert during is not None and during.applied == {mine: 4, theirs: 3}, (
+        "before the log is replaced: a crash must leave nothing to wait for"
+    )
 
 
 async def test_an_epoch_is_in_the_database_first(bench: Bench) -> None:

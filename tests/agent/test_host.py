@@ -158,6 +158,22 @@ def test_it_tells_its_level_and_whom_it_does_not_reach(node: Any) -> None:
     assert {row["kind"] for row in node.get("/v1/matrix")["resources"]} == {"multipath.map", "multipath.apply"}, "neither is a row"
 
 
+def test_who_knows_less_than_was_in_effect_removes_nothing(node: Any) -> None:
+    """A database that was put back brings an older clock; the guard has the true one. Alone it waits until somebody says so."""
+    loop = node.node.host._applying
+    config = node.node.picture.config
+
+    async def may_remove(told: bool) -> bool:
+        found: bool = await loop._may_remove(config, told=told)
+        return found
+
+    assert node.run(may_remove(False))
+    node.run(loop._in_effect._keeper.applied({**config.clock, b"lost".ljust(16): 1}))
+    assert not node.run(may_remove(False)) and not node.run(may_remove(False))
+    assert node.run(may_remove(True)) and node.run(may_remove(False))
+    assert node.run(loop._in_effect.read()) == dict(config.clock)
+
+
 def test_a_database_that_knows_nobody_any_more_removes_nothing(node: Any) -> None:
     """A founder's database from when it was alone says that it is: what the guard remembers counts then."""
     engine, host = node.node.runner.engine, node.node.host

@@ -12,7 +12,7 @@ from gossip.runner import boottime_ms
 from gossip.tokens import Token, TokenCode
 from store.errors import PathmeshError, UsageError
 from store.level import LEVEL, LEVEL_KEY, level_value
-from store.members import MemberState, Role
+from store.members import MEMBER_PREFIX, MemberState, Role
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +136,14 @@ async def test_retiring_is_final_and_refuses_nonsense(memory_cluster: Any) -> No
     assert node.members.standing("n2", boottime_ms()) == "retired" and node.log.edits[-1].edit.reason == "sold"
     with pytest.raises(UsageError, match="already"):
         await node.members.retire("n2")
+
+
+async def test_retiring_keeps_what_a_later_version_registered(memory_cluster: Any) -> None:
+    node = memory_cluster("n1", "n2")["n1"]
+    value = dict(node.engine.replica.fold.value(MEMBER_PREFIX + "n2")) | {"rack": "b2", "zone": "x"}
+    await node.writer.record({MEMBER_PREFIX + "n2": value})
+    await node.members.retire("n2")
+    assert node.engine.replica.fold.value(MEMBER_PREFIX + "n2") == value | {"state": "retired"}
 
 
 async def test_a_role_that_there_is_not(memory_cluster: Any) -> None:

@@ -105,7 +105,7 @@ async def test_a_database_from_a_backup_is_noticed_and_told_once(settings: Any, 
         assert [m.name for m in state.birth.bootstrap] == ["n1", "n2"]
     async with opened(settings) as state:
         assert state.restored and state.notices == (), "still so until it has caught up, but no news"
-        state.keeper.settled(state.replica.fold.clock[state.birth.actor])
+        state.keeper.settled(state.replica.fold.clock, state.replica.knows)
     async with opened(settings) as state:
         assert not state.restored and state.notices == ()
 
@@ -118,6 +118,23 @@ async def test_a_database_that_lacks_own_edits_is_noticed(settings: Any, tmp_pat
     async with opened(settings) as state:
         assert codes(state) == ["database-restored"] and f"{guard.least + 3} at least" in state.notices[0].message
         assert state.keeper.guard.ceiling == guard.ceiling + 3, "what was promised stays promised"
+
+
+async def test_a_database_that_lacks_what_was_in_effect_is_noticed(settings: Any, tmp_path: Path) -> None:
+    """Within one boot and the room for own edits nothing else tells: it was copied while the node ran, and put back over it."""
+    async with opened(settings) as state:
+        seen = dict(state.replica.fold.clock)
+        other = next(actor for actor in seen if actor != state.birth.actor)
+        await state.keeper.applied(seen | {other: seen[other] + 1})
+    for notices in (["database-restored"], []):
+        async with opened(settings) as state:
+            assert state.restored and codes(state) == notices
+            assert not notices or "in effect" in state.notices[0].message
+            assert guard_of(settings).applied == {**seen, other: seen[other] + 1}, "until nobody can have it any more"
+            if not notices:
+                state.keeper.settled(seen, state.replica.knows)
+    async with opened(settings) as state:
+        assert not state.restored and guard_of(settings).applied == seen
 
 
 async def test_a_guard_that_is_older_than_the_database_is_noticed(settings: Any) -> None:
@@ -248,6 +265,15 @@ async def test_a_lone_node_with_an_older_database_is_told_and_goes_on(tmp_path: 
         assert state.restored and codes(state) == ["database-restored"] and "lost" in state.notices[0].hint
     async with opened(settings) as state:
         assert not state.restored, "there is nobody to catch up with"
+        seen = dict(state.replica.fold.clock)
+        await state.keeper.applied({state.birth.actor: seen[state.birth.actor] + 1})
+    for _ in range(2):
+        async with opened(settings) as state:
+            assert state.restored and "apply --now" in state.notices[0].hint, "until somebody says so"
+    async with opened(settings) as state:
+        await state.keeper.lower(seen)
+    async with opened(settings) as state:
+        assert not state.restored
 
 
 async def test_the_guard_of_another_node_is_refused(settings: Any, tmp_path: Path, settings_in: Any) -> None:

@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-import store.fold
-import store.replica
-import store.snapshot
 from agent.bootstrap import init
 from gossip.codec import encode
 from gossip.keys import NodeKeys
@@ -20,7 +17,7 @@ from gossip.transport import MessageReceived
 from store import level
 from store.cells import NODE_FACTS, Cell
 from store.document import Options
-from store.edits import CHANGE, KNOWN_KINDS, Edit, encode_body, frozen_changes, seal
+from store.edits import CHANGE, Edit, encode_body, frozen_changes, seal
 from store.health import OwnStream
 from store.members import MEMBER_PREFIX, Member, MemberState, Role, member_value
 
@@ -153,6 +150,7 @@ def test_what_a_newer_version_wrote_freezes_the_host_until_the_upgrade(life: Lif
     before = files(node)
     assert told(node) == set()
 
+    peer.write({level.LEVEL_KEY: level.level_value(level.LEVEL + 1)})
     peer.write({f"wwid/{A}": {"alias": "merged"}}, MERGE)
     until("it says so at once", lambda: told(node) == {"apply", "status", "doctor"}, 5)
     assert apply(node)["state"] == "in-sync", "the host is what it was"
@@ -161,15 +159,16 @@ def test_what_a_newer_version_wrote_freezes_the_host_until_the_upgrade(life: Lif
     assert node.get(f"/v1/config/wwids/{B}")["options"]["alias"] == "changed", "the edit itself is shown"
     assert node.ask("POST", "/v1/apply").json["apply"]["state"] == "pending", "not even when asked to"
     assert files(node) == before and told(node) == {"apply", "status", "doctor"}
-    refused = node.write("PATCH", f"/v1/config/wwids/{A}", {"set": {"alias": "mine"}})
-    assert (refused.status, refused.json["code"]) == (403, "config-behind")
+    for path in (f"/v1/config/wwids/{A}", f"/v1/config/wwids/{A}?dry_run=true"):
+        refused = node.write("PATCH", path, {"set": {"alias": "mine"}})
+        assert (refused.status, refused.json["code"]) == (403, "config-behind")
 
     node = life.start()
     until("a restart changes nothing", lambda: told(node) == {"apply", "status", "doctor"})
     assert apply(node)["state"] == "pending" and files(node) == before
 
-    for module in (store.fold, store.replica, store.snapshot):
-        monkeypatch.setattr(module, "KNOWN_KINDS", KNOWN_KINDS | {MERGE})
+    monkeypatch.setattr(level, "KIND_LEVELS", {**level.KIND_LEVELS, MERGE: level.LEVEL + 1})
+    monkeypatch.setattr(level, "LEVEL", level.LEVEL + 1)
     node = life.start()
     until("the upgraded node applies all of it", lambda: applied(node) and files(node) != before)
     assert "merged" in files(node)["90-pathmesh.conf"] and "changed" in files(node)["90-pathmesh.conf"]

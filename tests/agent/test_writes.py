@@ -48,6 +48,15 @@ async def test_what_is_stored_is_canonical(memory_cluster: Any) -> None:
     assert dict(node.picture.config.document[KEY]) == {"alias": "a", "no-path-retry": "12"}
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_dry_run_is_refused_as_the_write_would_be(memory_cluster: Any, dry_run: bool) -> None:
+    node = memory_cluster("n1", "n2", roles={"n2": Role.OBSERVER})["n2"]
+    with pytest.raises(PathmeshError) as caught:
+        await node.writer.change({KEY: {"alias": "a"}}, Expected(), dry_run=dry_run)
+    assert caught.value.code == "forbidden" and "role" in caught.value.message
+    assert not node.log.edits
+
+
 async def test_the_answer_waits_for_the_disk(memory_cluster: Any) -> None:
     node = memory_cluster("n1")["n1"]
     node.log.gate.clear()

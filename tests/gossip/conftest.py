@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from gossip import codec
+from gossip.antientropy import AntiEntropy
+from gossip.authoring import Authoring
 from gossip.engine import TICK_MS, Engine, Identity
 from gossip.events import (
     Accepted,
@@ -40,14 +42,23 @@ from gossip.events import (
     SetEpoch,
     Tick,
 )
-from gossip.messages import Delta, Digest, Message
-from gossip.transport import MessageReceived, PeerDown, PeerUp
+from gossip.exchange import Exchange
+from gossip.intake import Intake
+from gossip.mesh import Mesh
+from gossip.messages import Delta, Digest, Hello, Message
+from gossip.peers import Peer
+from gossip.pulse import Pulse
+from gossip.stability import Clocks
+from gossip.state import State
+from gossip.transport import Knocked, MessageReceived, PeerDown, PeerUp
+from gossip.upkeep import Upkeep
+from gossip.vitals import Vitals
 from store.base import decode_base
 from store.cells import Cell
 from store.clocks import Dot
 from store.document import Options
 from store.edits import CHANGE, SignedEdit, decode_edit
-from store.health import decode_stream, encode_stream
+from store.health import OwnStream, decode_stream, encode_stream
 from store.limits import limit
 from store.matrix import Reporter
 from store.members import Member, Role
@@ -247,6 +258,8 @@ class World:
         if link is None or link.up or link.generation != generation:
             return
         if peer is None or peer.paused or not self._wired(node, peer) or not peer.engine.allowed(node.member.curve_key):
+            if peer is not None and self._wired(node, peer) and peer.engine.concerns(node.member.curve_key):
+                self.dispatch(peer, Knocked(node.member.curve_key))
             self._connect_later(node, key, self.random.randint(200, 500))
             return
         link.up, link.under_way, link.clear_ms = True, 0, 0
@@ -473,5 +486,77 @@ class World:
 def world(scribe: Any) -> Callable[..., World]:
     def make(count: int, **options: Any) -> World:
         return World(scribe, count, **options)
+
+    return make
+
+
+class Parts:
+    """The parts of one engine, wired as the engine wires them, which a test calls one by one. Nothing is sent: see `sent`."""
+
+    def __init__(self, scribe: Any, *members: Member, log: Iterable[SignedEdit] = (), restored: bool = False, now: int = 1_000_000) -> None:
+        """Node n1, which has founded the cluster and let the `members` in, and has what else is in the log."""
+        self.scribe = scribe
+        self.now = now
+        edits = [scribe.founding("n1")]
+        for count, member in enumerate(members, 1):
+            edits.append(scribe.registration("n1", member, {scribe.actor("n1"): count}))
+        self.clock = {scribe.actor("n1"): len(edits)}
+        self.members = {member.name: member for member in members}
+        key = scribe.signing_key("n1")
+        replica = Replica(scribe.cluster, scribe.verify, [*edits, *log])
+        identity = Identity(
+            "n1", scribe.actor("n1"), 1, b"boot-nonce-of-n1", lambda body: scribe.sign_with(key, body), scribe.verify, (), restored
+        )
+        counters: Counter[str] = Counter()
+        own = OwnStream("n1", identity.actor, 1, identity.sign, now)
+        exchange = Exchange(own, {}, scribe.verify, counters)
+        self.state = State(identity, replica, Clocks(replica.fold.clock), exchange, counters, Random(1))
+        self.forgotten: list[str] = []
+        self.mesh = Mesh(self.state, self.forgotten.append, now)
+        self.vitals = Vitals(self.state, self.mesh, now)
+        self.intake = Intake(replica, counters)
+        self.pull = AntiEntropy(self.state, self.mesh, self.intake)
+        self.authoring = Authoring(self.state, self.mesh, self.intake)
+        self.pulse = Pulse(self.state, self.mesh, self.pull, self.vitals, lambda: self.mesh.cloned, now)
+        self.upkeep = Upkeep(self.state, self.mesh, self.intake, self.pull, self.authoring, now, collect_edits=1)
+        self.mesh.follow()
+        self.vitals.follow(now)
+        self.state.effects.clear()
+
+    def open(self, name: str, *, met: bool = True) -> Peer:
+        """The connection to a member stands and its hello came; if `met`, it has also shown that its clock is this node's."""
+        peer = self.mesh.by_name[name]
+        nonce = name.encode().ljust(16, b".")
+        self.mesh.up(peer, self.now)
+        self.vitals.liveness.link_up(name)
+        assert self.mesh.listens(peer, nonce[:8], True, self.now)
+        self.mesh.greeted(peer, Hello(self.scribe.cluster, name, peer.actor, 1, 1, nonce), self.now)
+        if met:
+            self.pull.note_digest(peer, Digest(self.state.clocks.hash, self.state.replica.fold.state_hash))
+        self.vitals.heard(name, self.now, direct=True)
+        self.state.effects.clear()
+        return peer
+
+    def commit(self, *edits: SignedEdit) -> None:
+        """These edits are durable and folded."""
+        self.state.replica.commit(*edits)
+        self.state.clocks.advance(self.state.replica.fold.clock)
+
+    def effects(self) -> list[Effect]:
+        """What the parts have asked for since the last look."""
+        effects, self.state.effects = self.state.effects, []
+        return effects
+
+    def sent(self, kind: type[Any]) -> list[tuple[tuple[str, ...], Any]]:
+        """Of that, the messages of one kind, with the names of whom each is for; all else is forgotten."""
+        names = {peer.key: peer.name for peer in self.mesh.peers.values()}
+        sends = [effect for effect in self.effects() if isinstance(effect, Send)]
+        return [(tuple(names[key] for key in effect.keys), effect.message) for effect in sends if isinstance(effect.message, kind)]
+
+
+@pytest.fixture(scope="session")
+def parts(scribe: Any) -> Callable[..., Parts]:
+    def make(*names: str, **options: Any) -> Parts:
+        return Parts(scribe, *(scribe.member(name) for name in names), **options)
 
     return make

@@ -20,8 +20,9 @@ from gossip.stability import clock_hash
 from scripts import golden, golden_frames
 from store import snapshot
 from store.cells import Cell
-from store.edits import KNOWN_KINDS, decode_edit, encode_body, seal
+from store.edits import decode_edit, encode_body, seal
 from store.health import CellEntry, Head, HealthStream, head_body, hold_own, map_hash, mark
+from store.level import KIND_LEVELS
 from store.replica import Admission, Replica
 
 DIRECTORY = Path(__file__).parents[1] / "data" / "golden"
@@ -99,7 +100,7 @@ def test_this_version_has_golden_files_of_every_class_and_kind() -> None:
     named = {content(path)["class"] for path in files("frames", ".frames") if path.parent.name == golden_frames.FRAMES}
     assert named == {number.name for number in MessageClass}, "a new class, or a new version, needs golden frames of its own"
     kinds = {content(path)["edit"]["kind"] for path in files("edits", ".edit") if path.parent.name == golden_frames.EDITS}
-    assert kinds == KNOWN_KINDS | {"merge-9"}
+    assert kinds == KIND_LEVELS.keys() | {"merge-9"}
     assert all(list((DIRECTORY / name).glob("*.json")) for name in golden_frames.DIRECTORIES)
 
 

@@ -28,7 +28,7 @@ from gossip.events import (
 from gossip.messages import Delta, Digest, Hello, Ping
 from gossip.recorded_events import Health, reduced, restored
 from gossip.recording import Image, Options, Recording, RecordingError, image_of, load, start, take_image
-from gossip.transport import MessageReceived, PeerDown, PeerUp
+from gossip.transport import Knocked, MessageReceived, PeerDown, PeerUp
 from store.cells import Cell
 from store.clocks import Dot
 from store.edits import RESOLVE
@@ -181,6 +181,7 @@ def examples(scribe: Any) -> list[Event]:
         MessageReceived("key", b"header", b"body"),
         PeerUp("key"),
         PeerDown("key"),
+        Knocked("key"),
     ]
 
 

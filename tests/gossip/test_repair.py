@@ -19,6 +19,7 @@ from gossip.repair import Repair, Step
 from gossip.stability import clock_hash
 from store.clocks import Dot
 from store.edits import LATE, RESOLVE, SignedEdit
+from store.level import LEVEL, LEVEL_KEY, level_value
 from store.limits import LIMITS, Limit, limit
 from store.members import Role
 from store.replica import Replica
@@ -305,6 +306,7 @@ def test_a_state_that_moves_on_ends_the_comparison(scribe: Any) -> None:
 def test_nothing_is_compared_with_edits_of_unknown_kinds(scribe: Any) -> None:
     pair = small(scribe)
     for side in (pair.a, pair.b):
+        side.replica.commit(scribe.edit("n1", {LEVEL_KEY: level_value(LEVEL + 1)}, side.replica.fold.clock))
         side.replica.commit(scribe.edit("n1", {"new": {"v": "1"}}, side.replica.fold.clock, kind="of a later version"))
     answer = answered(pair.b, pair.a.repair.start("b"))
     assert answer.parts == ()

@@ -14,15 +14,14 @@ import msgspec
 import pytest
 
 import gossip.authoring
-import store.fold
-import store.replica
-import store.snapshot
+import store.level
 from gossip import codec
 from gossip.codec import HEADER_BYTES, decode, encode
-from gossip.messages import CLASSES, Alive, Fetch, Hello, MessageClass, Probe, Ranges
+from gossip.messages import CLASSES, Alive, Delta, Fetch, Hello, MessageClass, Probe, Ranges
 from gossip.transport import MessageReceived
 from scripts import golden_frames
-from store.edits import KNOWN_KINDS, Edit, decode_edit, encode_body
+from store.edits import Edit, decode_edit, encode_body
+from store.level import KIND_LEVELS, LEVEL, LEVEL_KEY, level_value
 from store.limits import limit
 from store.matrix import Reporter
 from store.members import MEMBER_PREFIX, Role, member_value
@@ -30,6 +29,8 @@ from store.members import MEMBER_PREFIX, Role, member_value
 Make = Callable[..., Any]
 MERGE = "merge-9"
 """The kind of edit that only tomorrow's nodes know. (What it does is what a `change` does.)"""
+LATER = LEVEL + 1
+"""The level that brought it."""
 UNKNOWN_CLASS = max(MessageClass) + 1
 MORE = {"later": {"of": ["tomorrow", 2.5, None]}}
 
@@ -81,19 +82,23 @@ class Tomorrow:
     grown: Counter[str] = field(default_factory=Counter)
     """How many messages of each type went out with fields that nobody knows."""
 
-    def __contains__(self, kind: str) -> bool:
-        """Whether the version that runs now knows this kind of edit."""
-        return kind in KNOWN_KINDS | self.running.kinds
+    def get(self, kind: str) -> int | None:
+        """The level that brought a kind of edit, if the version that runs now knows it."""
+        return LATER if kind in self.running.kinds else KIND_LEVELS.get(kind)
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
         before, self.running = self.running, self.versions.get(name, TODAY)
-        codec.VERSION_MIN, codec.VERSION_MAX = self.running.speaks
+        self._rule()
         try:
             yield
         finally:
             self.running = before
-            codec.VERSION_MIN, codec.VERSION_MAX = before.speaks
+            self._rule()
+
+    def _rule(self) -> None:
+        codec.VERSION_MIN, codec.VERSION_MAX = self.running.speaks
+        store.level.LEVEL = LATER if self.running.kinds else LEVEL
 
     def upgrade(self, name: str, version: Version) -> None:
         """The node runs this version from its next start on."""
@@ -107,8 +112,10 @@ class Tomorrow:
 def mixed(world: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, Tomorrow]]:
     """A cluster in which the named nodes are of other versions."""
 
-    def make(count: int, versions: Mapping[str, Version], *, collect_edits: int = limit("collect_edits")) -> tuple[Any, Tomorrow]:
-        w = world(count, start=False, seed=1)
+    def make(
+        count: int, versions: Mapping[str, Version], *, collect_edits: int = limit("collect_edits"), roles: Mapping[str, Role] | None = None
+    ) -> tuple[Any, Tomorrow]:
+        w = world(count, start=False, seed=1, roles=roles)
         w.collect_edits = collect_edits
         tomorrow = Tomorrow(w, dict(versions))
         dispatch, start, transmit = w.dispatch, w.start, w._transmit
@@ -135,7 +142,7 @@ def mixed(world: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[A
 
         for target, name, value in (
             (w, "dispatch", dispatched), (w, "start", started), (w, "_transmit", transmitted), (gossip.authoring, "encode_body", encoded),
-            (store.fold, "KNOWN_KINDS", tomorrow), (store.replica, "KNOWN_KINDS", tomorrow), (store.snapshot, "KNOWN_KINDS", tomorrow),
+            (store.level, "KIND_LEVELS", tomorrow),
         ):  # fmt: skip
             monkeypatch.setattr(target, name, value)
         for name in list(w.nodes):
@@ -163,6 +170,12 @@ def join(w: Any, sponsor: str, name: str) -> Any:
 
 def engine(w: Any, name: str) -> Any:
     return w.nodes[name].engine
+
+
+def raised(w: Any, name: str = "n1") -> None:
+    """Raise the cluster's level, so that tomorrow's kind may be written."""
+    write(w, name, {LEVEL_KEY: level_value(LATER)})
+    w.until(lambda: same_edits(w), 2_000, "that all have it")
 
 
 def same_edits(w: Any, *names: str) -> bool:
@@ -319,6 +332,7 @@ def test_an_edit_of_an_unknown_kind_moves_the_clock_and_nothing_else_until_the_u
     """With a base beneath it, as all that was before has been collected."""
     w, tomorrow = mixed(4, {"n3": KNOWS, "n4": KNOWS}, collect_edits=4)
     w.settled()
+    raised(w)
     for n in range(8):
         write(w, "n1", {"wwid/1": lun(f"a{n}"), "wwid/2": lun(f"b{n}")})
     w.until(lambda: all(collected(w).values()), 60_000, "that all collect")
@@ -365,6 +379,7 @@ def test_an_edit_of_an_unknown_kind_moves_the_clock_and_nothing_else_until_the_u
 def test_an_edit_of_an_unknown_kind_is_relayed_and_served_after_a_restart(mixed: Make) -> None:
     w, _ = mixed(3, {"n1": KNOWS, "n3": KNOWS})
     w.settled()
+    raised(w)
     w.partition(["n2", "n3"], ["n1"])
     dot = write(w, "n3", {"wwid/1": lun("merged")}, kind=MERGE)
     follows = write(w, "n3", {"wwid/2": lun("after")})
@@ -381,6 +396,7 @@ def test_an_edit_of_an_unknown_kind_is_relayed_and_served_after_a_restart(mixed:
 def test_a_snapshot_of_a_node_that_is_behind_says_what_it_says_to_who_knows_the_kind(mixed: Make) -> None:
     w, tomorrow = mixed(3, {"n3": KNOWS}, collect_edits=4)
     w.settled()
+    raised(w)
     for n in range(8):
         write(w, "n1", {"wwid/1": lun(f"a{n}")})
     w.until(lambda: all(collected(w).values()), 60_000, "that all collect")
@@ -403,6 +419,7 @@ def test_a_node_of_today_gets_around_a_snapshot_that_it_does_not_understand(mixe
     """A node that knows the kind has folded such an edit into its base. Whoever has kept all edits helps."""
     w, _ = mixed(3, {"n3": KNOWS}, collect_edits=4)
     w.settled()
+    raised(w)
     write(w, "n3", {"wwid/1": lun("merged")}, kind=MERGE)
     for n in range(8):
         write(w, "n3", {"wwid/2": lun(f"a{n}")})
@@ -418,6 +435,7 @@ def test_a_node_that_is_behind_writes_over_nothing_that_it_cannot_see(mixed: Mak
     """Its edit would have seen what the unknown one did, and would replace that: nobody would hear of a conflict."""
     w, tomorrow = mixed(3, {"n3": KNOWS})
     w.settled()
+    raised(w)
     write(w, "n1", {"wwid/1": lun("first")})
     write(w, "n3", {"wwid/1": lun("merged")}, kind=MERGE)
     w.until(lambda: same_edits(w), 2_000)
@@ -441,3 +459,35 @@ def test_nobody_writes_a_kind_that_it_does_not_know(mixed: Make) -> None:
     refused = w.edit("n1", {"wwid/1": lun("merged")}, kind=MERGE)
     w.run(100)
     assert w.nodes["n1"].rejected[refused].code == "forbidden" and not engine(w, "n2").config_behind
+
+
+def test_a_kind_that_no_level_has_brought_stops_nobody(mixed: Make) -> None:
+    """An editor's program writes it. Else it could make all nodes believe that they are out of date, and stop every apply."""
+    w, _ = mixed(4, {"n4": KNOWS}, collect_edits=4, roles={"n3": Role.EDITOR})
+    w.settled()
+    write(w, "n1", {"wwid/1": lun("first")})
+    w.until(lambda: same_edits(w), 2_000)
+    clock, raws = dict(engine(w, "n1").replica.fold.clock), []
+    for n, kind in enumerate((MERGE, "nonsense", MERGE)):
+        strange = w.scribe.edit("n3", {"wwid/1": lun(f"strange{n}"), "wwid/2": None}, clock, kind=kind)
+        clock[strange.edit.actor] = strange.edit.counter
+        raws.append(strange.raw)
+    header, body = encode(Delta(edits=tuple(raws)), engine(w, "n3").identity.session)
+    w.dispatch(w.nodes["n1"], MessageReceived(w.nodes["n3"].member.curve_key, header, body))
+    w.until(lambda: same_edits(w) and engine(w, "n1").replica.has(strange.dot), 5_000, "that all have them")
+    for node in w.up:
+        assert not node.engine.config_behind and node.engine.replica.raw(strange.dot) == raws[-1]
+        assert w.value(node.name, "wwid/1") == lun("first")
+        assert node.engine.counters["edits_impossible"] == len(raws) and not node.engine.counters["edits_void"]
+        found = [alarm.message for alarm in node.alarms if alarm.code == "edits-impossible"]
+        assert found and all("n3" in message for message in found)
+    for n in range(8):
+        write(w, "n2", {"wwid/1": lun(f"a{n}")})
+    w.until(lambda: w.converged() and all(collected(w).values()), 60_000, "that writes and collections go on")
+    joined = join(w, "n1", "n5")
+    w.until(lambda: joined.engine.counters["snapshots_taken"] == 1 and w.converged(), 10_000, "that snapshots go on")
+    raised(w)
+    write(w, "n4", {"wwid/1": lun("merged")}, kind=MERGE)
+    w.until(lambda: same_edits(w), 2_000)
+    assert {node.name for node in w.up if node.engine.config_behind} == {"n1", "n2", "n3", "n5"}, "it counts from the next level on"
+    assert w.value("n4", "wwid/1") == lun("merged") and not alarms(w).keys() & {"diverged", "bad-peer", "snapshot-refused"}

@@ -38,7 +38,10 @@ class Node:
         self.keys = keys or NodeKeys.generate()
         self.events: list[TransportEvent] = []
         self.allowed: set[str] = set()
-        self.transport = ZeroMQTransport(self.keys, listen, lambda key: key in self.allowed, self.events.append)
+        self.knocked: list[str] = []
+        self.transport = ZeroMQTransport(
+            self.keys, listen, lambda key: key in self.allowed, self.events.append, knocked=self.knocked.append
+        )
 
     @property
     def key(self) -> str:
@@ -193,6 +196,7 @@ async def test_an_unknown_key_is_refused_and_gets_in_once_it_is_allowed() -> Non
         a.transport.add_peer(b.key, b.transport.endpoint)
         await until(lambda: b.transport.counters.refused >= 3)
         assert a.events == [PeerDown(b.key)]
+        assert set(b.knocked) == {a.key} and len(b.knocked) == b.transport.counters.refused
         b.allowed.add(a.key)
         await until(lambda: PeerUp(b.key) in a.events)
         assert a.send(b, b"in")
@@ -206,7 +210,7 @@ async def test_a_revoked_member_is_not_heard_and_its_connection_is_shut() -> Non
         assert a.send(b, b"too late")
         await until(lambda: PeerDown(b.key) in a.events)
         assert b.bodies == []
-        assert b.transport.counters.refused >= 1
+        assert b.transport.counters.refused >= 1 and a.key in b.knocked
         await until(lambda: b.transport.counters.refused >= 3)
         assert a.count(PeerUp(b.key)) == 1
 

@@ -3,6 +3,7 @@
 from itertools import permutations
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from store.clocks import Dot
 from store.fold import Fold, Sibling
 from store.members import Ending, Member, MemberState, Registry, Role, fold_member, may_author, member_value, read_member, read_registry
 
+OPTIONS = frozenset({"actor", "curve-key", "signing-key", "endpoint", "role", "state"})
 STATES, ROLES = st.sampled_from(MemberState), st.sampled_from(Role)
 
 
@@ -22,6 +24,18 @@ def sibling(dot: Dot, lamport: int, member: Member | None) -> Sibling:
 def test_a_member_reads_back(scribe: Any, state: MemberState, role: Role) -> None:
     member = scribe.member("n1", role, state)
     assert read_member("n1", member_value(member)) == member
+
+
+@given(
+    STATES, st.dictionaries(st.text(min_size=1, max_size=8).filter(lambda option: option not in OPTIONS), st.text(max_size=8), max_size=4)
+)
+def test_options_of_a_later_version_stay_when_the_state_changes(scribe: Any, state: MemberState, more: dict[str, str]) -> None:
+    member = read_member("n1", member_value(scribe.member("n1")) | more)
+    assert member is not None
+    after = member_value(msgspec.structs.replace(member, state=state))
+    assert after == member_value(scribe.member("n1", state=state)) | more
+    assert read_member("n1", after) == msgspec.structs.replace(member, state=state)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(member), type=Member) == member
 
 
 @pytest.mark.parametrize(
@@ -45,7 +59,7 @@ def test_a_name_has_bounds(scribe: Any, name: str) -> None:
     assert read_member(name, member_value(scribe.member("n1"))) is None
 
 
-@given(st.dictionaries(st.sampled_from(["actor", "curve-key", "signing-key", "endpoint", "role", "state"]), st.text(max_size=70)))
+@given(st.dictionaries(st.sampled_from(sorted(OPTIONS)), st.text(max_size=70)))
 def test_reading_a_member_never_raises(options: dict[str, str]) -> None:
     read_member("n1", options)
 

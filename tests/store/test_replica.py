@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from store.base import Base
 from store.clocks import Dot, covers
 from store.edits import CHANGE, LATE, RESOLVE, SignedEdit, decode_edit
+from store.level import FIRST, LEVEL, LEVEL_KEY, KindIs, level_value
 from store.limits import limit
 from store.members import MEMBER_PREFIX, MemberState, Role, member_value
 from store.replica import CLUSTER_KEY, Admission, Replica
+from store.snapshot import make_snapshot, read_snapshot
 
 
 def feed(replica: Replica, edits: Sequence[SignedEdit]) -> None:
@@ -417,11 +419,71 @@ def test_what_is_said_to_be_stable_beyond_what_is_here_counts_for_nothing(scribe
 
 def test_nothing_is_collected_while_an_edit_is_not_understood(scribe: Any) -> None:
     replica, _ = deleting(scribe)
+    replica.commit(scribe.edit("n1", {LEVEL_KEY: level_value(LEVEL + 1)}, replica.fold.clock))
     replica.commit(scribe.edit("n1", {"defaults": {"x": "1"}}, replica.fold.clock, kind="later"))
     assert replica.unknown_kinds == 1
     assert replica.collect(replica.fold.clock) is None
     with pytest.raises(ValueError, match="unknown kind"):
         replica.readmitted({})
+
+
+def strange(scribe: Any) -> tuple[list[SignedEdit], SignedEdit, SignedEdit, list[SignedEdit]]:
+    """A log of members; an edit of an unknown kind by the editor; two raises of the level that have not seen it; one that has seen all."""
+    log, clock = cluster(scribe)
+    impossible = scribe.edit("n2", {"defaults": {"x": "?"}}, clock, kind="later")
+    raises = []
+    for level in (LEVEL + 1, LEVEL + 2):
+        raises.append(scribe.edit("n1", {LEVEL_KEY: level_value(level)}, clock))
+        clock = clock | {scribe.actor("n1"): raises[-1].edit.counter}
+    later = scribe.edit("n2", {"defaults": {"x": "!"}}, clock | {scribe.actor("n2"): 1}, kind="later")
+    return log, impossible, later, raises
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_unknown_kind_is_judged_by_the_level_in_its_own_past(scribe: Any, first: bool) -> None:
+    log, impossible, later, raises = strange(scribe)
+    replica = scribe.replica(*log)
+    feed(replica, [impossible, *raises] if first else [*raises, impossible])
+    assert replica.kind(impossible) is KindIs.IMPOSSIBLE and replica.is_void(impossible)
+    assert (replica.unknown_kinds, replica.voided, replica.fold.value("defaults")) == (0, 1, None)
+    replica.commit(later)
+    assert replica.kind(later) is KindIs.LATER and replica.is_void(later)
+    assert (replica.unknown_kinds, replica.voided, replica.fold.value("defaults")) == (1, 2, None)
+    assert replica.copy().kind(later) is KindIs.LATER
+
+
+def test_which_levels_there_were_outlives_a_collection_and_a_snapshot(scribe: Any) -> None:
+    log, impossible, later, raises = strange(scribe)
+    replica = scribe.replica(*log, *raises, impossible)
+    replica.commit(scribe.edit("n1", {LEVEL_KEY: level_value(LEVEL + 3)}, replica.fold.clock))
+    replica.commit(scribe.edit("n1", {LEVEL_KEY: level_value(FIRST)}, replica.fold.clock))
+    collected(replica)
+    assert replica.raw(impossible.dot) is None and replica.voided == 0
+    snapshot = read_snapshot(make_snapshot(replica), "c1", scribe.verify, {})
+    for again in (replica, scribe.replica(*replica.edits(), base=replica.base), Replica("c1", scribe.verify, snapshot.log, snapshot.base)):
+        assert all(again.raw(raised.dot) for raised in raises)
+        again.commit(scribe.edit("n2", {"defaults": {"x": "?"}}, again.fold.clock, kind="later"))
+        assert again.unknown_kinds == 1
+        assert again.kind(later) is KindIs.LATER and again.kind(impossible) is KindIs.IMPOSSIBLE
+
+
+def test_only_who_may_raise_the_level_raises_it(scribe: Any) -> None:
+    log, _ = cluster(scribe)
+    replica = scribe.replica(*log)
+    for kind in (CHANGE, "later"):
+        replica.commit(scribe.edit("n2", {LEVEL_KEY: level_value(LEVEL + 1)}, replica.fold.clock, kind=kind))
+    replica.commit(scribe.edit("n1", {LEVEL_KEY: level_value(LEVEL + 1)}, replica.fold.clock, kind="later"))
+    replica.commit(scribe.edit("n2", {"defaults": {"x": "?"}}, replica.fold.clock, kind="later"))
+    assert (replica.unknown_kinds, replica.voided) == (0, 4)
+
+
+def test_impossible_edits_in_a_snapshot_are_void(scribe: Any) -> None:
+    log, impossible, _, _ = strange(scribe)
+    replica = scribe.replica(*log, impossible)
+    snapshot = read_snapshot(make_snapshot(replica), "c1", scribe.verify, {})
+    assert snapshot.base == replica.present_base() and snapshot.base.voids == (impossible.dot,)
+    again = Replica("c1", scribe.verify, snapshot.log, snapshot.base)
+    assert (again.voided, again.unknown_kinds, again.fold.value("defaults")) == (1, 0, None)
 
 
 def test_a_plan_for_another_state_is_not_carried_out(scribe: Any) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from store import limits
 from store.base import Base
 from store.edits import LATE, SignedEdit, decode_edit
+from store.level import LEVEL, LEVEL_KEY, level_value
 from store.members import MEMBER_PREFIX, MemberState, Role, member_value
 from store.replica import CLUSTER_KEY, Replica
 from store.snapshot import Snapshot, SnapshotError, make_snapshot, read_snapshot
@@ -90,6 +91,7 @@ def test_edits_of_an_unknown_kind_are_not_folded_into_the_base(scribe: Any, coll
     """A receiver of a later version has to fold them itself."""
     replica = grown(scribe) if collected else scribe.replica(scribe.founding("n1"))
     base = replica.base
+    replica.commit(scribe.edit("n1", {LEVEL_KEY: level_value(LEVEL + 1)}, replica.fold.clock))
     replica.commit(scribe.edit("n1", {"defaults": {"x": "?"}}, replica.fold.clock, kind="later"))
     replica.commit(scribe.edit("n1", {"wwid/1": {"x": "!"}}, replica.fold.clock))
     assert replica.unknown_kinds == 1
@@ -290,12 +292,13 @@ def test_what_nobody_would_take_is_not_taken_above_the_base_either(scribe: Any) 
 
 def test_an_edit_of_a_later_kind_that_is_folded_already_is_refused(scribe: Any) -> None:
     replica = scribe.replica(scribe.founding("n1"))
+    replica.commit(scribe.edit("n1", {LEVEL_KEY: level_value(LEVEL + 1)}, replica.fold.clock))
     later = scribe.edit("n1", {"defaults": {"x": "?"}}, replica.fold.clock, kind="later")
 
     def tamper(whole: dict[str, Any]) -> None:
         whole["log"].append(later.raw)
-        whole["base"]["clock"][scribe.actor("n1")] = 2
-        whole["base"]["lamport"] = 2
+        whole["base"]["clock"][scribe.actor("n1")] = 3
+        whole["base"]["lamport"] = 3
 
     assert "kind" in refused(scribe, replica, tamper)
 
