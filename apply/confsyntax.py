@@ -7,16 +7,15 @@
             }
     }
 
-Comments start with `#` or `!` outside quotes; inside quotes `""` is a quote. The reader takes a line at a time, as the tools do
-(libmultipath/parser.c), and never fails: a line that makes no sense is skipped.
+The reader takes a line at a time, as the tools do, and never fails: a line that makes no sense is skipped. Whoever must say what makes
+no sense reads with `apply.overrides`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-_OPEN, _CLOSE = "\0{", "\0}"
-"""Braces among words; a quoted brace is a word like any other."""
+from apply.tokens import Line, TokenKind, is_brace, lines, tokenise, value_of
 
 
 @dataclass(frozen=True)
@@ -51,19 +50,20 @@ def parse(text: str) -> Block:
     """
     root: _Open = ({}, [])
     stack = [root]
-    for line in text.splitlines():
-        words = list(_words(line))
-        if not words:
+    for line in lines(text):
+        tokens = tokenise(line)
+        if not tokens:
             continue
-        if words[0] == _CLOSE:
+        first, opens = tokens[0], len(tokens) > 1 and is_brace(tokens[1], "{")
+        if is_brace(first, "}"):
             if len(stack) > 1:
                 stack.pop()
-        elif words[-1] == _OPEN and len(words) == 2:
+        elif first.kind is TokenKind.WORD and opens:
             inner: _Open = ({}, [])
-            stack[-1][1].append(Block(words[0], *inner))
+            stack[-1][1].append(Block(first.text, *inner))
             stack.append(inner)
-        else:
-            stack[-1][0][words[0]] = words[1] if len(words) > 1 else ""
+        elif first.kind is TokenKind.WORD:
+            stack[-1][0][first.text] = value_of(tokens) or ""
     return Block("", *root)
 
 
@@ -79,60 +79,28 @@ def multipaths(root: Block) -> dict[str, dict[str, str]]:
 
 def without_aliases(content: bytes, wwids: frozenset[str]) -> bytes:
     """The same file in which the LUNs `wwids` have no alias line, so that each is named by its WWID. Only for files that we rendered."""
-    lines = content.decode().splitlines(keepends=True)
     result: list[str] = []
     block: list[str] = []
     inside = False
-    for line in lines:
-        words = list(_words(line))
-        inside = inside or words == ["multipath", _OPEN]
+    for line in content.decode().splitlines(keepends=True):
+        tokens = tokenise(Line(0, line))
+        inside = inside or (len(tokens) == 2 and tokens[0].text == "multipath" and is_brace(tokens[1], "{"))
         (block if inside else result).append(line)
-        if inside and words == [_CLOSE]:
+        if inside and len(tokens) == 1 and is_brace(tokens[0], "}"):
             result.extend(_nameless(block) if _wwid_of(block) in wwids else block)
             block, inside = [], False
     return "".join([*result, *block]).encode()
 
 
 def _wwid_of(block: list[str]) -> str:
-    return next((words[1] for words in map(list, map(_words, block)) if len(words) == 2 and words[0] == "wwid"), "")
+    return next((value or "" for keyword, value in map(_setting, block) if keyword == "wwid"), "")
 
 
 def _nameless(block: list[str]) -> list[str]:
-    return [line for line in block if next(_words(line), "") != "alias"]
+    return [line for line in block if _setting(line)[0] != "alias"]
 
 
-def _words(line: str) -> Iterator[str]:
-    """The words of a line: bare, quoted (`""` is a quote inside), or a brace."""
-    at = 0
-    while at < len(line):
-        char = line[at]
-        if char in "#!":
-            return
-        if char == '"':
-            word, at = _quoted(line, at + 1)
-            yield word
-        elif char in "{}":
-            yield _OPEN if char == "{" else _CLOSE
-            at += 1
-        elif char.isspace():
-            at += 1
-        else:
-            end = at
-            while end < len(line) and not line[end].isspace() and line[end] not in '"{}#!':
-                end += 1
-            yield line[at:end]
-            at = end
-
-
-def _quoted(line: str, at: int) -> tuple[str, int]:
-    word = []
-    while at < len(line):
-        if line[at] != '"':
-            word.append(line[at])
-            at += 1
-        elif line[at + 1 : at + 2] == '"':
-            word.append('"')
-            at += 2
-        else:
-            return "".join(word), at + 1
-    return "".join(word), at
+def _setting(line: str) -> tuple[str, str | None]:
+    """The first word of a line and the value behind it."""
+    tokens = tokenise(Line(0, line))
+    return (tokens[0].text if tokens else ""), value_of(tokens)

@@ -3,10 +3,15 @@
 from collections.abc import Iterator, Mapping
 
 from apply.groups import DEFAULT_POLLING_INTERVAL, SAN_PATH_ERR
+from apply.hosts import Hosts
 from apply.model import Lun, Model
+from apply.option_tables import TABLES, Scope, Version
+from apply.options import supported
 from apply.problems import Problem, Severity
 from apply.wwid import DM_WWID_LIMIT
 from store.document import DEFAULTS, WWID_PREFIX
+
+_BY_KEYWORD = {scope: {option.keyword: option for option in TABLES[scope].values()} for scope in (Scope.DEFAULTS, Scope.WWID)}
 
 
 def lint(model: Model) -> list[Problem]:
@@ -30,6 +35,23 @@ def advise_change(before: Model, after: Model) -> list[Problem]:
     if groups[0] != groups[1]:
         message = "a change to or from marginal-pathgroups fpin takes effect when multipathd is restarted"
         found.append(_warning("restart-required", DEFAULTS, message, "marginal-pathgroups"))
+    return found
+
+
+def unsupported(model: Model, hosts: Hosts) -> list[Problem]:
+    """What the oldest tools in the cluster do not know, and what is therefore left out on that node."""
+    oldest = hosts.oldest_tools()
+    if oldest is None:
+        return []
+    version, node = oldest
+    sections = [(DEFAULTS, Scope.DEFAULTS, model.defaults)]
+    sections += [(WWID_PREFIX + lun.wwid, Scope.WWID, lun.options) for lun in model.luns.values() if lun.enabled]
+    found = []
+    for key, scope, options in sections:
+        for option, value in ((_BY_KEYWORD[scope][keyword], value) for keyword, value in options.items()):
+            if supported(option, value, version) is None:
+                message = f"multipath-tools {_release(version)} of node {node} knows no {option.name} {value}; it is left out there"
+                found.append(_warning("unsupported-option", key, message, option.name))
     return found
 
 
@@ -110,3 +132,7 @@ def _warning(code: str, key: str, message: str, option: str = "", hint: str = ""
 
 def _info(code: str, key: str, message: str, option: str = "", hint: str = "") -> Problem:
     return Problem(code, key, message, option, hint, Severity.INFO)
+
+
+def _release(version: Version) -> str:
+    return ".".join(map(str, version))

@@ -23,6 +23,7 @@ from store.errors import UsageError
 ExpectedPaths = int | Literal["auto", "none"]
 Order = Mapping[str, tuple[int, bytes]]
 _FIRST = (-1, b"")
+_MAP_TYPES = frozenset({Scope.MULTIPATH, Scope.FC, Scope.NVME})
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Settings:
 
     min_paths: int = 2
     expected_paths: ExpectedPaths = "auto"
-    learn_window_seconds: int = 0
+    learn_window_seconds: int = 600
     comment: str = ""
 
 
@@ -64,12 +65,17 @@ class Storage:
     base: tuple[str, str] | None = None
     """Storage id and volume that it stands on."""
     wwids: frozenset[str] | None = None
-    """The LUNs of a `multipath` storage; None = all."""
+    """The LUNs of a storage whose volumes are maps; None = all."""
     options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def offers_maps(self) -> bool:
+        """Whether its volumes are multipath maps."""
+        return self.type in _MAP_TYPES or (self.type == Scope.ISCSI and self.options.get("multipath") == "1")
 
     def exposes(self, wwid: str) -> bool:
         """Whether this is a storage whose volumes are maps, and that LUN is one of them."""
-        return self.type == Scope.MULTIPATH and (self.wwids is None or wwid in self.wwids)
+        return self.offers_maps and (self.wwids is None or wwid in self.wwids)
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,14 @@ def build(document: Document, order: Order) -> Model:
     storages = _without_broken_bases(storages, problems)
     problems += _references(storages, luns)
     text = document.get(OVERRIDES, {}).get("text", "")
-    faults = overrides_text.check(text) if text else ()
+    faults = [problem for problem in overrides_text.check(text) if problem.severity is Severity.ERROR] if text else []
     problems += faults
-    usable = not any(problem.severity is Severity.ERROR for problem in faults)
     return Model(
         defaults=_rendered(Scope.DEFAULTS, sections.get(DEFAULTS, {})),
         settings=_settings(sections.get(DEFAULTS, {})),
         luns=luns,
         storages=storages,
-        overrides=text if usable else "",
+        overrides="" if faults else text,
         problems=tuple(problems),
         empty=DEFAULTS not in document and not text and not any(lun.enabled for lun in luns.values()),
     )
@@ -148,7 +153,7 @@ def _storage_scope(key: str, options: Options, problems: list[Problem]) -> Scope
         return None
     scope = storage_scope(kind)
     if scope is None:
-        known = f"types are {' and '.join(STORAGE_TYPES)}; a stored section that a newer version wrote is kept as it is"
+        known = f"types are {', '.join(STORAGE_TYPES)}; a stored section that a newer version wrote is kept as it is"
         message = f"this version knows no storage type {kind!r}"
         problems.append(Problem("unknown-storage-type", key, message, "type", known, Severity.WARNING))
     return scope
@@ -332,9 +337,11 @@ def _references(storages: Mapping[str, Storage], luns: Mapping[str, Lun]) -> Ite
         base, volume = storages[storage.base[0]], storage.base[1]
         if not base.enabled:
             yield warn("broken-base", f"its base {base.id!r} is disabled", "base")
-        if base.type == Scope.MULTIPATH and not base.exposes(volume):
+        if base.type == Scope.ISCSI and not base.offers_maps:
+            yield warn("broken-base", f"its base {base.id!r} offers no multipath maps: it lacks `multipath 1`", "base")
+        elif base.offers_maps and not base.exposes(volume):
             yield warn("broken-base", f"its base {base.id!r} does not offer the LUN {volume}", "base")
-        elif base.type == Scope.MULTIPATH and (volume not in luns or not luns[volume].enabled):
+        elif base.offers_maps and (volume not in luns or not luns[volume].enabled):
             state = "disabled" if volume in luns else "not configured"
             yield warn("unknown-wwid", f"the LUN {volume} under it is {state}", "base")
         if base.nodes is not None and (storage.nodes is None or not storage.nodes <= base.nodes):

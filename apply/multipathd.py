@@ -14,6 +14,7 @@ the answer has the same form. Nothing is kept open between questions, so this cl
 
 import asyncio
 import contextlib
+import socket as sockets
 import struct
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +28,9 @@ MAX_REPLY_BYTES = 32 * 1024 * 1024
 """multipathd's own limit (MAX_REPLY_LEN); 1,024 maps of 16 paths are about 10 MiB."""
 TRIES = 2
 """How often a question is asked that nobody answered in time."""
+
+QUEUE_FULL_SECONDS = 0.05
+"""Before connecting is tried again while the daemon's queue of connections is full."""
 
 
 class MultipathdError(UnavailableError):
@@ -126,13 +130,14 @@ class MultipathdClient:
     async def _once(self, request: bytes) -> bytes:
         async with asyncio.timeout(self.timeout):
             try:
-                reader, writer = await asyncio.open_unix_connection(socket_address(self.socket))
+                connection = await _connected(socket_address(self.socket))
             except PermissionError as error:
                 raise PermissionDenied(f"{self.socket}: {error.strerror}") from error
             except TimeoutError:
                 raise
             except OSError as error:
                 raise self._refused(error) from error
+            reader, writer = await asyncio.open_unix_connection(sock=connection)
             try:
                 return await _converse(reader, writer, request)
             except OSError as error:
@@ -148,6 +153,25 @@ class MultipathdClient:
         if self.program.exists():
             return DaemonDown(f"multipathd is not running: {self.socket}: {error.strerror or error}")
         return NotInstalled(f"multipath-tools is not installed: {self.program} is absent and {self.socket} refuses")
+
+
+async def _connected(address: str) -> sockets.socket:
+    """A connection to the daemon. It is made here and not by the event loop, for uvloop takes no abstract address.
+
+    A unix socket connects at once or not at all; while the daemon's queue is full, it is tried again.
+    """
+    connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM | sockets.SOCK_CLOEXEC)
+    try:
+        connection.setblocking(False)
+        while True:
+            try:
+                connection.connect(address)
+                return connection
+            except BlockingIOError:
+                await asyncio.sleep(QUEUE_FULL_SECONDS)
+    except BaseException:
+        connection.close()
+        raise
 
 
 async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:

@@ -25,6 +25,7 @@ from apply.option_types import (
     ValueType,
     YesNo,
 )
+from apply.portals import SUBSYSTEM_NAME, TARGET_NAME, PortalList
 from apply.wwid import AliasType
 
 Version = tuple[int, int, int]
@@ -39,6 +40,12 @@ class Scope(StrEnum):
     """A storage whose volumes are multipath maps."""
     LVM = "lvm"
     """A storage that is a volume group, on a map if it has a `base`."""
+    ISCSI = "iscsi"
+    """An iSCSI target; with `multipath 1` its volumes are multipath maps."""
+    FC = "fc"
+    """LUNs that come over Fibre Channel; its volumes are multipath maps."""
+    NVME = "nvme"
+    """Namespaces that come over NVMe and are gathered by multipathd; its volumes are multipath maps."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,7 @@ _DEFAULTS_META = _table(
     Option(
         "learn-window",
         Integer(0, 604800, unit="seconds"),
-        "0",
+        "600",
         "how long a path is usable until it is expected; 0 = at once",
         rendered=False,
     ),
@@ -217,14 +224,40 @@ _STORAGE = _table(
     Option("nodes", _NODES, note="the nodes that have the storage; all without it", rendered=False),
 )
 
+_YES = {"yes": "1", "on": "1", "true": "1"}
+_ALWAYS_MAPS = Option("multipath", Choice(("1",), _YES), "1", "its volumes are always multipath maps", rendered=False)
+_MAPS = _table(
+    Option("content", Choice(("images", "none")), "images", rendered=False),
+    Option("shared", Choice(("1",), _YES), "1", "always shared", rendered=False),
+    Option("wwids", NameList("WWIDs", WWID_IN_LISTS), note="only these LUNs; all without it", rendered=False),
+)
+
 TABLES: Mapping[Scope, Mapping[str, Option]] = {
     Scope.DEFAULTS: _PER_MAP | _DEFAULTS_ONLY | _DEFAULTS_META,
     Scope.WWID: _table(Option("alias", AliasType(), note="the map's name; without it, its WWID")) | _PER_MAP | _WWID_META,
     Scope.MULTIPATH: _STORAGE
+    | _MAPS,
+    Scope.ISCSI: _STORAGE
+    | _MAPS
     | _table(
-        Option("content", Choice(("images", "none")), "images", rendered=False),
-        Option("shared", Choice(("1",), {"yes": "1", "on": "1", "true": "1"}), "1", "always shared", rendered=False),
-        Option("wwids", NameList("WWIDs", WWID_IN_LISTS), note="only these LUNs; all without it", rendered=False),
+        Option("portals", PortalList(), note="each is expected to be one path of every LUN", rendered=False, required=True),
+        Option("target", Matching("an iSCSI target's name, as iqn.2001-05.com.example:san", TARGET_NAME), rendered=False, required=True),
+        Option("login", YesNo(), "no", "yes: the nodes of the storage log in to all portals by themselves", rendered=False),
+        Option(
+            "ifaces",
+            NameList("interface records of open-iscsi", re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")),
+            "default",
+            "each portal is logged in to, and expected, by each of them",
+            rendered=False,
+        ),
+        Option("multipath", Flag(), "0", "its volumes are multipath maps, on which other storages may stand", rendered=False),
+    ),
+    Scope.FC: _STORAGE | _MAPS | _table(_ALWAYS_MAPS),
+    Scope.NVME: _STORAGE
+    | _MAPS
+    | _table(
+        _ALWAYS_MAPS,
+        Option("subnqn", NameList("NVMe subsystem names", SUBSYSTEM_NAME), note="the subsystems of the array, for people", rendered=False),
     ),
     Scope.LVM: _STORAGE
     | _table(
@@ -273,6 +306,7 @@ REFUSED: Mapping[str, Refusal] = {
     **dict.fromkeys(("hardware-handler", "vpd-vendor", "vendor", "product", "revision", "product-blacklist"), _DEVICE),
     "alias-prefix": Refusal("refused-option", "maps are named by WWID or alias, never by a prefix and a letter"),
     "retain-attached-hw-handler": Refusal("refused-option", "it has no effect on kernels since 4.3"),
+    "wwid": Refusal("refused-option", "it is the name of a LUN's section", "pathmesh lun add WWID"),
     "checker": Refusal("refused-option", "it is another word for path-checker", "write path-checker"),
 }
 """Options of multipath.conf that no section takes."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from apply.ere import read_rule
+from apply.ere_tree import ExpressionError
 from store.section_config import FALSE_WORDS, MAX_VALUE_BYTES, TRUE_WORDS
 
 NODE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?")
@@ -197,9 +199,9 @@ class Printable:
             raise ValueError(self.text)
         if self.regex:
             try:
-                re.compile(value)
-            except re.error:
-                raise ValueError(self.text) from None
+                read_rule(value, invertible=False)
+            except ExpressionError as error:
+                raise ValueError(f"{self.text} ({error})") from None
         return value
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from apply.option_tables import REFUSED, REFUSED_PER_LUN, TABLES, Option, Refusal, Scope, Version
 from store.errors import UsageError
 
-STORAGE_TYPES: tuple[str, ...] = (Scope.LVM.value, Scope.MULTIPATH.value)
+STORAGE_TYPES: tuple[str, ...] = tuple(scope.value for scope in (Scope.FC, Scope.ISCSI, Scope.LVM, Scope.MULTIPATH, Scope.NVME))
 """The storage types that this version knows."""
 
 

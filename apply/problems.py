@@ -17,7 +17,10 @@ class Severity(enum.Enum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding. `key` is the section it is about, `option` the option there; `code` is stable."""
+    """One finding. `key` is the section it is about, `option` the option there; `code` is stable.
+
+    In a text it is at a `line` and `column`, from 1, and `message` begins with them; elsewhere both are 0.
+    """
 
     code: str
     key: str
@@ -25,3 +28,5 @@ class Problem:
     option: str = ""
     hint: str = ""
     severity: Severity = Severity.ERROR
+    line: int = 0
+    column: int = 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from apply.model import Model, Problem, Severity
 from apply.option_tables import PINNED, TABLES, Option, Scope, Version
 from apply.options import supported
-from apply.overrides import quote
+from apply.tokens import quote
 from store.document import DEFAULTS, WWID_PREFIX
 
 MAIN = "90-pathmesh.conf"

@@ -7,10 +7,14 @@ never stand in the way of an unrelated change.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from apply.lint import advise_change, lint
-from apply.model import build
+from apply import overrides as overrides_text
+from apply.effects import hiding, remarks
+from apply.hosts import NOBODY, Hosts
+from apply.lint import advise_change, lint, unsupported
+from apply.model import Model, build
 from apply.option_tables import Scope
 from apply.options import canonical_name, check, storage_scope
+from apply.overrides import bounded
 from apply.problems import Problem, Severity
 from store.document import DEFAULTS, OVERRIDES, STORAGE_PREFIX, WWID_PREFIX, Document, Options, config_keys
 from store.errors import UsageError
@@ -29,19 +33,34 @@ def canonical(document: Document) -> dict[str, dict[str, str]]:
     return {key: _canonical_section(key, document[key]) for key in document}
 
 
-def check_edit(before: Document, after: Document) -> list[Problem]:
-    """The problems that an edit brings in; with an ERROR among them it must be refused."""
+def check_edit(before: Document, after: Document, hosts: Hosts = NOBODY) -> list[Problem]:
+    """The problems that an edit brings in; with an ERROR among them it must be refused. `hosts` is what the nodes say."""
     changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
     # Of two LUNs with one alias the one just edited is to blame.
     order = {key: (1 if key in changed else 0, b"") for key in {*before, *after}}
     old, new = build(before, order), build(after, order)
-    known = {*old.problems, *lint(old)}
-    found = [*new.problems, *_limits(before, after), *lint(new), *advise_change(old, new)]
+    known = {*old.problems, *_advice(old, hosts)}
+    found = [*new.problems, *_limits(before, after), *_advice(new, hosts), *advise_change(old, new), *hiding(old, new, hosts)]
     return [
         replace(problem, severity=Severity.ERROR) if problem.code in _UNKNOWN else problem
         for problem in dict.fromkeys(found)
         if problem not in known
     ]
+
+
+def check_overrides(document: Document, text: str, hosts: Hosts = NOBODY) -> list[Problem]:
+    """All there is to say of a text as the overrides of a document, by line."""
+    faults = overrides_text.check(text)
+    if any(problem.severity is Severity.ERROR for problem in faults):
+        return list(faults)
+    order = dict.fromkeys(document, (0, b""))
+    rest = {key: options for key, options in document.items() if key != OVERRIDES}
+    without, model = build(rest, order), build({**rest, OVERRIDES: {"text": text}}, order)
+    return list(bounded([*remarks(model, hosts), *hiding(without, model, hosts)]))
+
+
+def _advice(model: Model, hosts: Hosts) -> list[Problem]:
+    return [*lint(model), *unsupported(model, hosts), *remarks(model, hosts)]
 
 
 def _canonical_section(key: str, options: Options) -> dict[str, str]:

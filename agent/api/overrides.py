@@ -8,7 +8,7 @@ from agent.api.responses import etag, json_response
 from agent.api.routes import DRY_REASON, Access, Operation
 from agent.node import Node
 from agent.writes import Expected, problem_json
-from apply.overrides import check as check_overrides
+from apply.validate import check_overrides
 from store.document import OVERRIDES
 
 
@@ -29,8 +29,10 @@ async def delete_overrides(node: Node, request: Request) -> Response:
     return await _write_overrides(node, request, "", digest_of(request))
 
 
-async def post_overrides_check(_: Node, request: Request) -> Response:
-    return json_response({"problems": [problem_json(p) for p in check_overrides(await body_text(request))]})
+async def post_overrides_check(node: Node, request: Request) -> Response:
+    text = await body_text(request)
+    found = check_overrides(node.picture.config.document, text, node.writer.hosts)
+    return json_response({"problems": [problem_json(problem) for problem in found]})
 
 
 async def _write_overrides(node: Node, request: Request, text: str, digest: str) -> Response:

@@ -13,7 +13,7 @@ from agent.cli.errors import ApiError
 from agent.cli.history import history, revert, rollout
 from agent.cli.output import one_line
 from agent.cli.session import Session, problem_text
-from agent.cli.writes import Write, digest_for, naming, read_document, report, source_name, write_options
+from agent.cli.writes import Write, digest_for, in_file, naming, read_document, report, write_options
 from store.errors import PathmeshError, UsageError
 
 CONFIG = "/v1/config"
@@ -93,18 +93,25 @@ def diff(session: Session, source: str) -> None:
 @write_options
 @click.pass_obj
 def import_file(session: Session, source: str, write: Write) -> None:
-    """Replace the whole configuration by a foreign SectionConfig file, read leniently; what was skipped is listed.
+    """Take over a configuration file from elsewhere; what of it is left out is listed with its line and the reason.
+
+    A multipath.conf is brought into the configuration: its defaults and multipath sections become options, its other sections the
+    overrides, and what the configuration says beside stays. A SectionConfig file, read leniently, replaces the whole configuration.
 
     \b
-    Example:
+    Examples:
+      pathmesh config import /etc/multipath.conf --dry-run
       pathmesh config import /mnt/old/multipath.cfg --dry-run
     """
-    from store import section_config
-
-    parsed = section_config.parse(read_document(source), lenient=True)
-    for note in parsed.notes:
-        session.say(f"warning: {source_name(source)}: line {note.line}: {note.message}")
-    _replace(session, source, section_config.write(section_config.to_document(parsed)), write)
+    client = session.client()
+    text = read_document(source, foreign=True)
+    digest = digest_for(client, write)
+    with naming(source):
+        answer = client.request("POST", f"{CONFIG}/import", query=write.query, body=text, if_match=digest).json()
+    if session.output != "json":
+        for note in answer.get("notes") or ():
+            session.problem(in_file(note, source))
+    report(session, answer)
 
 
 @config.command("edit")

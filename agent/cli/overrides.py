@@ -6,7 +6,7 @@ from agent.cli.base import Group, exits
 from agent.cli.client import TEXT
 from agent.cli.errors import FAILED
 from agent.cli.session import Session
-from agent.cli.writes import OVERRIDES, Write, digest_for, naming, read_document, report, source_name, write_options
+from agent.cli.writes import OVERRIDES, Write, digest_for, in_file, naming, read_document, report, write_options
 
 
 @click.group(cls=Group)
@@ -53,7 +53,11 @@ def replace(session: Session, source: str, write: Write) -> None:
 @click.argument("source", metavar="FILE|-")
 @click.pass_obj
 def check(session: Session, source: str) -> None:
-    """Check a text as overrides without storing it; exit status 1 if it would be refused."""
+    """Check a text as overrides of this cluster without storing it; exit status 1 if it would be refused.
+
+    Errors are what multipathd would break on, and rules that hide allow-listed LUNs. Warnings are what it would ignore or change, what is
+    obsolete, and what the oldest multipath-tools of a node do not know. Remarks tell which of several settings of one keyword holds.
+    """
     text = read_document(source)
     with naming(source):
         body = session.client().request("POST", f"{OVERRIDES}/check", body=text).json()
@@ -61,11 +65,11 @@ def check(session: Session, source: str) -> None:
     if session.output == "json":
         session.json(body)
     elif session.output == "tsv":
-        names = ("severity", "code", "key", "option", "message", "hint")
+        names = ("severity", "line", "column", "code", "message", "hint")
         session.table(names, [[str(problem.get(name) or "") for name in names] for problem in problems])
     else:
         for problem in problems:
-            session.problem({**problem, "key": source_name(source), "option": None})
+            session.problem(in_file(problem, source))
     refused = any((problem.get("severity") or "error") == "error" for problem in problems)
     if refused:
         exits(FAILED)

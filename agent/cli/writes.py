@@ -170,8 +170,11 @@ def edit_text(edit: Any) -> str:
     return f"{actor[:8]}{colon}{counter}"
 
 
-def read_document(source: str) -> str:
-    """The text of a file, or of standard input for `-`. Raises click.UsageError when it cannot be read."""
+def read_document(source: str, *, foreign: bool = False) -> str:
+    """The text of a file, or of standard input for `-`. Raises click.UsageError when it cannot be read.
+
+    A `foreign` one that is not UTF-8 is read as Latin-1, in which old files have their comments.
+    """
     from pathlib import Path
 
     try:
@@ -180,12 +183,24 @@ def read_document(source: str) -> str:
     except OSError as error:
         raise click.UsageError(f"{source_name(source)}: {error.strerror}") from None
     except UnicodeDecodeError as error:
+        if foreign:
+            return data.decode("latin-1")
         raise click.UsageError(f"{source_name(source)}: not UTF-8 at byte {error.start}") from None
 
 
 def source_name(source: str) -> str:
     """How a FILE argument is called in messages."""
     return "standard input" if source == "-" else source
+
+
+def in_file(problem: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """A problem of a text as one of a file: its place is `FILE:LINE:COLUMN`, as compilers write it."""
+    line, column = int(problem.get("line") or 0), int(problem.get("column") or 0)
+    place, message = source_name(source), str(problem.get("message") or "")
+    if line:
+        place += f":{line}:{column}" if column else f":{line}"
+        message = message.removeprefix(f"line {line}, column {column}: ").removeprefix(f"line {line}: ")
+    return {**problem, "key": place, "option": None, "message": message}
 
 
 @contextmanager

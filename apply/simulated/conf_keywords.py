@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from apply.simulated.ere import compile_rule
+from apply.ere import compile_rule
 
 INT_MAX = 2**31 - 1
 UINT_MAX = 2**32 - 1

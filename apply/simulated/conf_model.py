@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from apply.ere import Rule, compile_rule
 from apply.simulated.conf_keywords import (
     DEAD_INTERVAL,
     DEVICE,
@@ -19,7 +20,6 @@ from apply.simulated.conf_keywords import (
     Value,
 )
 from apply.simulated.conf_parser import Block, Complaint, ParsedFile, Setting
-from apply.simulated.ere import Rule, compile_rule
 from apply.simulated.lun_file import Lun, LunPath
 
 Options = Mapping[str, Value]

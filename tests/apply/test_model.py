@@ -230,6 +230,17 @@ class TestStorages:
         ]
 
 
+def test_settings_without_a_word_about_them():
+    settings = build({}, {}).settings
+    assert (settings.min_paths, settings.expected_paths, settings.learn_window_seconds) == (2, "auto", 600)
+    assert build({"defaults": {}}, {}).settings == settings
+
+
+def test_advice_about_the_overrides_is_no_problem_of_the_document():
+    model = build({"overrides": {"text": "overrides {\n\tno_path_retry queue\n}\n"}}, {})
+    assert model.overrides and model.problems == ()
+
+
 def test_overrides_with_an_error_are_left_out_whole():
     model = build({"overrides": {"text": "multipaths {\n}\n"}}, {})
     assert model.overrides == "" and [p.code for p in model.problems] == ["overrides-multipaths"]

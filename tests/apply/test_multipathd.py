@@ -1,16 +1,22 @@
 """The socket client, against well-behaved and hostile servers."""
 
 import asyncio
+import socket
 import struct
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from apply.multipathd import (
     MAX_COMMAND_BYTES,
     MAX_REPLY_BYTES,
+    QUEUE_FULL_SECONDS,
     CommandFailed,
     DaemonDown,
     DaemonGarbage,
@@ -203,6 +209,34 @@ async def test_abstract_sockets(tmp_path: Path) -> None:
         program = tmp_path / "multipathd"
         program.touch()
         await MultipathdClient(name, program).ask("show daemon")
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_abstract_socket_is_asked_on_every_loop_even_when_its_queue_is_full(tmp_path: Path, loop: Callable[[], Any]) -> None:
+    name = f"pathmesh-test-{tmp_path.name}-{loop.__module__}"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as refused:
+        listener.bind(f"\0{name}")
+        listener.listen(0)
+        first.connect(f"\0{name}")
+        refused.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            refused.connect(f"\0{name}")
+
+        async def ask() -> str:
+            return await MultipathdClient(f"@{name}", tmp_path / "multipathd").ask("show daemon")
+
+        def serve() -> None:
+            time.sleep(3 * QUEUE_FULL_SECONDS)
+            listener.accept()[0].close()
+            with listener.accept()[0] as connection:
+                connection.recv(64)
+                connection.sendall(frame(b"pid 1 idle\n\0"))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with asyncio.Runner(loop_factory=loop) as runner:
+            assert runner.run(ask()) == "pid 1 idle\n"
+        thread.join()
 
 
 async def test_no_connection_is_left_open(tmp_path: Path) -> None:

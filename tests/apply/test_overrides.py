@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apply.overrides import MAX_BYTES, MAX_LINE_BYTES, check, parse, quote, tokenise
+from apply.overrides import MAX_BYTES, MAX_FINDINGS, MAX_LINE_BYTES, check, parse
 from apply.problems import Severity
+from apply.tokens import quote
 
 GOOD = """\
 # site
@@ -55,31 +56,6 @@ def test_a_good_text_is_read_into_sections():
 
 
 @pytest.mark.parametrize(
-    ("line", "tokens"),
-    [
-        ("", []),
-        ("  \t# x", []),
-        ("!x", []),
-        ("a b", ["a", "b"]),
-        ("a#b", ["a"]),
-        ("a{b}", ["a", "{", "b", "}"]),
-        ('a "b c"', ["a", '"', "b c", '"']),
-        ('a "#b!{}"', ["a", '"', "#b!{}", '"']),
-        ('a ""', ["a", '"', '"']),
-        ('a """b"', ["a", '"', '"b', '"']),
-        ('a "b"""', ["a", '"', 'b"', '"']),
-        ('a "b""c" d', ["a", '"', 'b"c', '"', "d"]),
-        ('a "b c', ["a", '"', "b c"]),
-        ("größe 1", ["gr", "e", "1"]),
-        ('a "größe"', ["a", '"', "größe", '"']),
-        ('a"b"c', ["a", '"', "b", '"', "c"]),
-    ],
-)
-def test_tokens(line, tokens):
-    assert [token.text for token in tokenise(line)] == tokens
-
-
-@pytest.mark.parametrize(
     ("text", "line", "words"),
     [
         ("defaults {\n", 1, "never closed"),
@@ -125,12 +101,75 @@ def test_tokens(line, tokens):
 )
 def test_errors_name_their_line(text, line, words):
     found = errors(text)
-    assert found and found[0][1].startswith(f"line {line}: ") and words in found[0][1]
+    assert [message for _, message in found if message.startswith(f"line {line}, column ") and words in message], found
 
 
-def test_a_value_that_multipathd_only_caps_is_a_warning():
-    problems = check("defaults {\n\tchecker_timeout 99999\n}\n")
-    assert [(p.code, p.severity) for p in problems] == [("overrides-value", Severity.WARNING)]
+@pytest.mark.parametrize(
+    ("text", "code", "place", "words", "hint"),
+    [
+        ("defaults {\n\tverbosity 9\n}\n", "overrides-value", (2, 12), "capped by multipathd: it takes 4", ""),
+        ("overrides {\n\tno_path_retry -1\n}\n", "overrides-value", (2, 16), "it takes 1 for -1", ""),
+        ("overrides {\n\tfailback soon\n}\n", "overrides-value", (2, 11), "multipathd ignores it", ""),
+        ("overrides {\n\tdev_loss_tmo 30s\n}\n", "overrides-value", (2, 15), "misread by multipathd: it takes 30", ""),
+        ("defaults {\n\treservation_key zz\n}\n", "overrides-value", (2, 18), "multipathd ignores it", ""),
+        (
+            "overrides {\n\tno_path_rety 5\n}\n",
+            "overrides-keyword",
+            (2, 2),
+            "there is no keyword 'no_path_rety'",
+            "did you mean no_path_retry?",
+        ),
+        ("overrides {\n\tpolling_interval 5\n}\n", "overrides-keyword", (2, 2), "in 'overrides'", "it belongs into defaults"),
+        ('defaults {\n\thardware_handler "0"\n}\n', "overrides-keyword", (2, 2), "in 'defaults'", "it belongs into devices { device { } }"),
+        ("defaults {\n\trr_min_io 1\n}\n", "overrides-obsolete", (2, 2), "no effect", ""),
+        ("overrides {\n\tno_path_retry queue\n}\n", "overrides-queueing", (2, 16), "hang", "a number of checks bounds it"),
+        ('overrides {\n\tfeatures "1 queue_if_no_path"\n}\n', "overrides-queueing", (2, 11), "hang", "a number of checks bounds it"),
+        ("overrides {\n\tprio alua\n\tprio rdac\n}\n", "overrides-duplicate", (3, 2), "the last one holds (first in line 2)", ""),
+        ("overrides {\n}\noverrides {\n}\n", "overrides-duplicate", (3, 1), "keep one (first in line 1)", ""),
+        ("devices {\n  device {\n\tvendor X\n }\n}\n", "overrides-incomplete", (2, 3), "without product", "both are regular expressions"),
+        ("devices {\n  device {\n }\n}\n", "overrides-incomplete", (2, 3), "without vendor and product", "both are regular expressions"),
+        ("blacklist {\n  device {\n }\n}\n", "overrides-incomplete", (2, 3), "without vendor and product", ""),
+        ("overrides {\n\tprotocol {\n\t}\n}\n", "overrides-incomplete", (2, 2), "without type", "such as type scsi:fcp"),
+    ],
+)
+def test_what_is_only_a_warning(text, code, place, words, hint):
+    (problem,) = check(text)
+    assert (problem.code, problem.severity, problem.line, problem.column, problem.hint) == (code, Severity.WARNING, *place, hint)
+    assert problem.message.startswith(f"line {place[0]}, column {place[1]}: ") and words in problem.message
+
+
+def test_a_protocol_is_a_rule_of_a_filter_and_a_section_of_overrides():
+    assert check('blacklist {\n\tprotocol "scsi:usb"\n\tprotocol "cciss"\n}\n') == ()
+    assert [code for code, _ in errors('overrides {\n\tprotocol "scsi:usb"\n}\n')] == ["overrides-syntax", "overrides-syntax"]
+
+
+@pytest.mark.parametrize("rule", ['wwid "("', 'devnode "[a"', 'property "*x"', 'protocol "a{2,1}"', 'device {\n vendor "("\n}'])
+def test_a_rule_that_is_no_expression_is_refused(rule):
+    assert [code for code, message in errors(f"blacklist {{\n{rule}\n}}\n") if "no regular expression" in message] == ["overrides-value"]
+
+
+def test_rules_that_are_too_large_together_are_refused():
+    rules = "".join(f'devnode "(a{{1,100}}){{1,18}}{n}"\n' for n in range(50))
+    (problem,) = check(f"blacklist {{\n{rules}}}\n")
+    assert problem.severity is Severity.ERROR and "too large together" in problem.message and 30 < problem.line < 50
+    assert check("blacklist {\n" + "".join(f'wwid "^36{n:031x}$"\n' for n in range(1300)) + "}\n") == ()
+
+
+def test_only_rules_of_filters_can_be_inverted():
+    assert check('devices {\n\tdevice {\n\t\tvendor "!*A"\n\t\tproduct "!*"\n\t}\n}\n') == ()
+    assert [code for code, _ in errors('blacklist {\n\twwid "!*A"\n}\n')] == ["overrides-value"]
+
+
+def test_a_typing_error_in_a_section_name_is_recognised():
+    (problem,) = (p for p in check("mutipaths {\n}\n") if p.severity is Severity.ERROR)
+    assert problem.hint == "did you mean multipaths?"
+
+
+def test_of_very_many_findings_the_errors_stay_and_the_rest_is_counted():
+    text = "defaults {\n" + "x 1\n" * 1000 + "user_friendly_names yes\n}\n"
+    found = check(text)
+    assert len(found) == MAX_FINDINGS + 1 and [p.line for p in found if p.severity is Severity.ERROR] == [1002]
+    assert "more findings" in found[-1].message and len([p for p in found if p.hint]) <= 20
 
 
 def test_quotes_in_comments_and_values_do_not_confuse():
@@ -142,11 +181,11 @@ def test_a_text_that_is_too_large_is_refused_unread():
 
 
 def test_errors_come_in_the_order_of_their_lines():
-    lines = [int(message.split()[1].rstrip(":")) for _, message in errors("x y\n}\nmultipaths {\n}\ndefaults {\n")]
+    lines = [int(message.split()[1].rstrip(",")) for _, message in errors("x y\n}\nmultipaths {\n}\ndefaults {\n")]
     assert lines == sorted(lines) and len(lines) == 4
 
 
-@given(st.text(st.characters(exclude_characters="\n", exclude_categories=("Cs",)), max_size=30))
+@given(st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=("Cs",)), max_size=30))
 def test_a_quoted_value_comes_back(value):
     statements, problems = parse(f"defaults {{\n\tprio_args {quote(value)}\n}}\n")
     assert problems == [] and statements[0].children[0].value == value

@@ -355,6 +355,8 @@ class Handler(BaseHTTPRequestHandler):
     def _post_config(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
         self._guard(self.fake.digest)
         after = deepcopy(self.fake.document)
+        if rest == ["import"]:
+            return self._imported(query, body)
         if rest == ["edits"]:
             for change in body["changes"]:
                 if change["key"] not in after:
@@ -372,6 +374,17 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refused(409, "exists", f"{key} exists already", hint="change it with PATCH")
             after[key] = {**body["options"], "type": body["type"]}
         return self._commit(after, query, body.get("reason"))
+
+    def _imported(self, query: dict[str, str], text: str) -> Any:
+        """One format is read for real; of the other the lines alone are told."""
+        if "{" in text:
+            message = f"line 2, column 9: {text.splitlines()[1].strip()} is pinned"
+            notes = [{"line": 2, "column": 9, "severity": "warning", "message": message}]
+            return self._commit(self.fake.document, query, query.get("reason")) | {"format": "multipath.conf", "notes": notes}
+        parsed = section_config.parse(text, lenient=True)
+        notes = [{"line": n.line, "column": 0, "severity": "warning", "message": f"line {n.line}: {n.message}"} for n in parsed.notes]
+        answer = self._commit(section_config.to_document(parsed), query, query.get("reason"))
+        return answer | {"format": "section-config", "notes": notes}
 
     def _patch_config(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
         kind = {"wwids": "wwid/", "storages": "storage/", "defaults": "defaults"}[rest[0]]
@@ -407,8 +420,9 @@ class Handler(BaseHTTPRequestHandler):
             message = "multipaths belongs to the structured configuration"
             return {"problems": [{"code": "section", "key": "overrides", "message": message, "severity": "error"}]}
         if "bogus" in body:
-            message = "unknown keyword bogus"
-            return {"problems": [{"code": "unknown", "key": "overrides", "message": message, "severity": "warning"}]}
+            place = {"line": 1, "column": body.index("bogus") + 1}
+            message = f"line 1, column {place['column']}: unknown keyword bogus"
+            return {"problems": [{"code": "unknown", "key": "overrides", "message": message, "severity": "warning", **place}]}
         return {"problems": []}
 
     # the rest -----------------------------------------------------------------------------------------------
@@ -498,10 +512,39 @@ class Handler(BaseHTTPRequestHandler):
         return {"node": rest[0], "age_seconds": 0.1, "maps": [entry]}
 
     def _get_storages(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
-        lvm = {"id": "san-lvm", "type": "lvm", "enabled": True, "nodes": ["n1"], "base": f"san:{LUN_A}"}
+        if rest[1:] == ["volumes"]:
+            return self._volumes(rest[0], query.get("node", "n1"))
+        group = {"name": "vm", "size_bytes": 2**40, "free_bytes": 2**39, "active": True, "missing_pvs": 0, "on": [LUN_A]}
+        here = {"state": "healthy", "reasons": [], "age_seconds": 0.0, "vg": group | {"volumes": 7, "active_volumes": 3}}
+        lvm = {"id": "san-lvm", "type": "lvm", "enabled": True, "nodes": ["n1"], "base": f"san:{LUN_A}", "state": "degraded"}
+        lvm["status"] = {"n1": here, "n2": {"state": "degraded", "reasons": ["pv-on-path"], "age_seconds": 0.4}}
+        fault = {"code": "portal-unreachable", "message": "the portal does not answer", "hint": "look at the network"}
+        lost = {"there": 1, "expected": 2, "missing": ["10.0.2.10:3260"], "errors": [fault]}
+        iscsi = {"state": "degraded", "reasons": ["session-missing"], "age_seconds": 0.0, "sessions": lost}
+        tgt = {"id": "tgt", "type": "iscsi", "enabled": True, "nodes": None, "base": None, "state": "degraded", "status": {"n1": iscsi}}
         luns = [{"wwid": LUN_B, "state": "healthy"}, {"wwid": LUN_A, "state": "degraded"}]
         problem = {"code": "base-not-on-node", "key": "storage/san-lvm", "message": "n2 is not in san", "severity": "warning"}
-        return {"digest": self.fake.digest, "storages": [{**lvm, "luns": luns, "problems": [problem]}]}
+        others = [{**tgt, "luns": [], "problems": []}]
+        return {"digest": self.fake.digest, "storages": [{**lvm, "luns": luns, "problems": [problem]}, *others]}
+
+    @staticmethod
+    def _volumes(storage: str, node: str) -> Any:
+        nodes = {"n1": {"state": "healthy", "used_by": ["pv:vm"]}, "n2": {"state": "healthy", "used_by": ["mount:/srv"]}}
+        volume = {"volid": f"{storage}:{LUN_A}", "wwid": LUN_A, "alias": "vmpool-a", "path": f"/dev/disk/by-id/dm-uuid-mpath-{LUN_A}"}
+        volume |= {"size_bytes": 2**40, "format": "raw", **nodes[node], "nodes": nodes}
+        return {"storage": storage, "node": node, "volumes": [volume]}
+
+    def _post_storages(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
+        storage, verb = rest
+        path = f"/dev/disk/by-id/dm-uuid-mpath-{LUN_A}"
+        told = {"storage": storage, "node": "n1"}
+        if verb == "create-vg":
+            return {**told, "vg": "vm", "wwid": LUN_A, "path": path, "dry_run": query.get("dry_run") == "true"}
+        if verb == "deactivate" or storage == "san-lvm":
+            return {**told, "vg": "vm", "active": verb == "activate"}
+        if body.get("volume") == "gone":
+            raise Refused(422, "no-such-volume", "the storage san has no volume 'gone'")
+        return {**told, "volumes": [{"volid": f"{storage}:{LUN_A}", "wwid": LUN_A, "path": path}]}
 
     def _get_render(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
         skipped = [{"code": "old", "key": "defaults", "option": "max-retries", "message": "needs 0.9.7"}]

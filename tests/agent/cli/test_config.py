@@ -123,8 +123,18 @@ def test_import_reads_leniently_and_says_what_it_made_of_it(run: Run, configured
     result = run("config", "import", "-", input=foreign)
     assert result.exit_code == 0
     assert configured.document[f"wwid/{LUN_B}"] == {"alias": "b"}
-    assert result.stderr.startswith("warning: standard input: line ")
+    assert result.stderr.startswith("warning: standard input:1: the id of ")
     assert len(configured.writes()) == 1
+
+
+def test_import_tells_the_place_of_what_is_left_behind(run: Run, configured: Any, tmp_path: Path) -> None:
+    file = tmp_path / "multipath.conf"
+    file.write_bytes(b"defaults {\n\tuser_friendly_names yes # gr\xf6\xdfer\n}\n")
+    result = run("config", "import", str(file), "--dry-run")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == f"warning: {file}:2:9: user_friendly_names yes # größer is pinned"
+    answer = run("config", "import", str(file), "--json").stdout
+    assert '"format": "multipath.conf"' in answer and '"line": 2' in answer
 
 
 def test_editing(run: Run, configured: Any, editor: Any, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_overrides(run: Run, fake_agent: Any, tmp_path: Path) -> None:
     ("text", "status", "message"),
     [
         ("devices {}", 0, "good\n"),
-        ("bogus 1", 0, "warning: standard input: unknown keyword bogus\ngood, with remarks\n"),
+        (" bogus 1", 0, "warning: standard input:1:2: unknown keyword bogus\ngood, with remarks\n"),
         ("multipaths {}", 1, "error: standard input: multipaths belongs to the structured configuration\n"),
     ],
 )

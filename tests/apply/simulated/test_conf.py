@@ -16,7 +16,6 @@ from apply.simulated.conf_model import Config, build, without_duplicate_aliases
 from apply.simulated.conf_parser import Block, Setting, parse
 from apply.simulated.conf_text import LocalView, show_config
 from apply.simulated.daemon import config_files
-from apply.simulated.ere import compile_rule
 from apply.simulated.lun_file import Lun
 
 CASES: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data" / "captures" / "config_cases.json").read_text())
@@ -131,40 +130,6 @@ def test_the_second_of_two_equal_aliases_is_dropped_when_used() -> None:
     assert complaints == ('ERROR: alias "same" bound to multiple wwids in multipath.conf, discarding binding to w2',)
     assert config.for_map(a_lun("w1")).alias == "same"
     assert config.for_map(a_lun("w2")).alias is None
-
-
-@pytest.mark.parametrize(
-    ("pattern", "subject", "expected"),
-    [
-        ("3600", "a3600b", True),
-        ("^3600$", "3600", True),
-        ("!^(sd[a-z]|nvme[0-9])", "sda", False),
-        ("!^(sd[a-z]|nvme[0-9])", "loop0", True),
-        ("[[:digit:]]+$", "sd1", True),
-        ("[^[:alpha:]]", "abc", False),
-        (r"[\]", "\\", True),
-        ("[]a]", "]", True),
-        (r"a\.b", "axb", False),
-        ("(ab*)+", "abb", True),
-        ("a**", "", True),
-        ("*x", "*x", True),
-        (r"\d", "d", True),
-    ],
-)
-def test_extended_expressions(pattern: str, subject: str, expected: bool) -> None:
-    rule = compile_rule(pattern)
-    assert rule and rule.matches(subject) is expected
-
-
-@pytest.mark.parametrize("pattern", ["(", "[a", "*x(", "[[:nosuch:]]", "a\\", "a{99999999999}"])
-def test_what_is_no_expression(pattern: str) -> None:
-    assert compile_rule(pattern) is None
-
-
-@given(st.text(max_size=40), st.text(max_size=40))
-def test_no_expression_is_fatal(pattern: str, subject: str) -> None:
-    rule = compile_rule(pattern)
-    assert rule is None or rule.matches(subject) in (True, False)
 
 
 @given(st.binary(max_size=300))

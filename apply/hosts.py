@@ -1,0 +1,43 @@
+"""What the nodes say of their hosts, as far as an edit is judged by it: the tools they have, and how they see a LUN."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from apply.option_tables import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """How one node sees a LUN. What it does not tell is empty."""
+
+    node: str
+    vendor: str = ""
+    product: str = ""
+    devnodes: tuple[str, ...] = ()
+    """The paths' device names, such as sda."""
+    protocols: tuple[str, ...] = ()
+    """As multipathd calls them, such as scsi:fcp."""
+
+
+class Hosts(Protocol):
+    """Where the answers come from."""
+
+    def oldest_tools(self) -> tuple[Version, str] | None:
+        """The oldest release of multipath-tools that a node has, and the node; None if no node told."""
+
+    def sightings(self, wwid: str) -> Sequence[Sighting]:
+        """How nodes see a LUN; nothing if none does."""
+
+
+class NoHosts:
+    """Nobody has told anything."""
+
+    def oldest_tools(self) -> tuple[Version, str] | None:
+        return None
+
+    def sightings(self, wwid: str) -> Sequence[Sighting]:
+        return ()
+
+
+NOBODY = NoHosts()
