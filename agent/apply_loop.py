@@ -268,13 +268,14 @@ class ApplyLoop:
         """Whether this node knows enough to take something away from its host.
 
         It must be a member, must have met a peer since it started that knew nothing more (or be alone in the cluster), and must know all
-        that it knew when it last applied. Absence of knowledge never removes anything: a database that was restored may know no other
-        member, where this node did. If nobody is left who could know more, somebody has to say so (`told`: apply was asked for by hand).
+        that it knew when it last applied; and its state must not be the one that may be wrong of two that the same edits led to. Absence
+        of knowledge never removes anything: a database that was restored may know no other member, where this node did. If nobody is left
+        who could know more, somebody has to say so (`told`: apply was asked for by hand).
         """
         engine = self._engine
         remembered = engine.identity.bootstrap if engine.identity.restored else ()
         alone = len(config.members) <= 1 and all(member.name == self._name for member in remembered)
-        if engine.member is None or not (alone or engine.caught_up):
+        if engine.member is None or engine.in_doubt or not (alone or engine.caught_up):
             return False
         if told:
             await self._in_effect.give_up(config.clock)

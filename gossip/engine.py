@@ -183,6 +183,11 @@ class Engine:
         return self._upkeep.diverged
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether this node's state may be the wrong one of two that the same edits led to."""
+        return self._upkeep.in_doubt
+
+    @property
     def frozen(self) -> frozenset[str]:
         """The keys in which this node differs from a peer and which nothing here may decide: nothing is applied while there are any."""
         return self._upkeep.frozen

@@ -289,6 +289,11 @@ class Upkeep:
             if not self._refold():
                 self._state.send((peer.key,), self._repair.start(peer.key))
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a peer has the same edits and another state, and none is known to have this node's: then this one may be the wrong one."""
+        return bool(self.diverged) and not self._agreed - self.diverged
+
     def _refold(self) -> bool:
         """Work the state out anew from what is kept; whether it was wrong in memory."""
         replica = self._state.replica
@@ -306,7 +311,7 @@ class Upkeep:
         step = self._repair.take(peer.key, ranges)
         for answer in step.send:
             self._state.send((peer.key,), answer)
-        if step.frozen and step.frozen != self.frozen and not self._agreed - self.diverged:
+        if step.frozen and step.frozen != self.frozen and self.in_doubt:
             self.frozen = step.frozen
             self._state.alarm("frozen", f"{len(step.frozen)} keys differ from {peer.name}'s beyond repair: nothing is applied here")
         if step.readmit:

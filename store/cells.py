@@ -14,6 +14,7 @@ NODE_FACTS = "node.facts"
 GOSSIP_REACH = "gossip.reach"
 STORAGE = "storage"
 STORAGE_GROUPS = "storage.groups"
+REMEMBERED_PATHS = "paths.remembered"
 
 
 class CellView(Protocol):

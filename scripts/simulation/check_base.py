@@ -80,8 +80,8 @@ class BaseChecks(StateChecks):
                 present = [self.oracle.edits[n] for n in there.siblings.get(key, ())]
                 for made in again:
                     self._late(machine, orphan, made, key, present)
-                same = all(made.changes[key] == value for made in present) if value is not None or present else True
-                if again or same or self._void(orphan):
+                said = any(made.changes[key] == value for made in present) or (value is None and not present)
+                if again or said or self._void(orphan):
                     continue
                 if not self._may_write(machine, there, key):
                     self.excused |= orphan.bit  # an operator was told: this node may not write it again

@@ -8,6 +8,7 @@ from gossip.messages import Delta
 from scripts.simulation import seams
 from scripts.simulation.machine import Machine
 from scripts.simulation.network import Frame
+from scripts.simulation.sometimes import glance
 from scripts.simulation.violation import Violation
 from store.matrix import Reporter
 
@@ -152,6 +153,7 @@ class HealthChecks:
         if not self.everything and observers:
             observers = [observers[now // 1_000 % len(observers)]]
         for machine in observers:
+            glance(self.world, machine)
             engine, mine = machine.running, machine.now(now)
             for name, stream in engine.exchange.streams.items():
                 if name == machine.name or engine.reporter(name, mine) is not Reporter.FRESH:

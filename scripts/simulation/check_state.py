@@ -41,7 +41,8 @@ class StateChecks(Books):
             absent = [made for dot, made in expected.items() if dot not in present]
             if present - expected.keys():
                 extra = ", ".join(str(d)[-12:] for d in sorted(present - expected.keys()))
-                self.fail(5 if any(made.changes[key] is None for made in absent) else 1, machine, f"{key} shows what was replaced: {extra}")
+                ended = any(_ends(key, made.changes[key]) for made in absent)
+                self.fail(5 if ended else 1, machine, f"{key} shows what was replaced: {extra}")
             for made in absent:
                 if made.changes[key] is not None or not made.bit & self.collected:
                     self.fail(1, machine, f"{key} lacks the value of {made.dot}")
@@ -126,6 +127,11 @@ class StateChecks(Books):
         for made in self.acknowledged.values():
             if not (known | self.excused | self.orphaned) & made.bit:
                 self.fail(1, None, f"request {made.request} was acknowledged by {made.author}, and its edit {made.dot} is gone")
+
+
+def _ends(key: str, value: Mapping[str, str] | None) -> bool:
+    """Whether this value says that what the key names is no more: it was deleted, or is no member."""
+    return value is None or (key.startswith(MEMBER_PREFIX) and value["state"] != MemberState.JOINED.value)
 
 
 def _frozen(value: Mapping[str, str] | None) -> tuple[tuple[str, str], ...] | None:

@@ -11,7 +11,7 @@ say. It changes nothing and draws no random number.
 from typing import TYPE_CHECKING
 
 from gossip.events import Alarm, Committed, Event, Rebased, RebaseFailed
-from gossip.messages import Delta, Digest, Fetch, Message
+from gossip.messages import Chunk, Delta, Digest, Fetch, Message
 from scripts.simulation import seams
 from scripts.simulation.check_base import BaseChecks
 from scripts.simulation.check_health import HealthChecks, Life
@@ -77,6 +77,8 @@ class Checker(BaseChecks):
             if asked in machine.fetched:
                 self.world.happened["bulk transfer resumed"] += 1
             machine.fetched.add(asked)
+        elif isinstance(message, Chunk) and message.wait_ms:
+            self.world.happened["bulk transfer put off"] += 1
         return ()
 
     def alarmed(self, machine: Machine, alarm: Alarm) -> None:

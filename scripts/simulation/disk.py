@@ -10,29 +10,53 @@ UNSYNCED = 4
 """How many batches of health rows may be lost at a crash (edits and what belongs to them are always synced)."""
 
 
+def has(clock: Mapping[bytes, int], other: Mapping[bytes, int]) -> bool:
+    """Whether the clock has all that the other has."""
+    return all(clock.get(actor, 0) >= counter for actor, counter in other.items())
+
+
+def lowered(applied: Mapping[bytes, int], clock: Mapping[bytes, int]) -> dict[bytes, int]:
+    """What both have."""
+    return {actor: min(counter, clock[actor]) for actor, counter in applied.items() if actor in clock}
+
+
 @dataclass(slots=True)
 class Guard:
-    """What is known of the database outside of it: its epoch, and between which bounds the counter of own edits must lie."""
+    """What is known of the database outside of it: its epoch, and between which bounds the counter of own edits must lie.
+
+    `applied` is the clock that was stored with the last apply that took something away from the host.
+    """
 
     epoch: int = 0
     least: int = 0
     ceiling: int = 0
     restored: bool = False
+    applied: Mapping[bytes, int] = field(default_factory=dict)
 
     def copy(self) -> "Guard":
-        return Guard(self.epoch, self.least, self.ceiling, self.restored)
+        return Guard(self.epoch, self.least, self.ceiling, self.restored, dict(self.applied))
 
-    def fits(self, epoch: int, counter: int) -> bool:
+    def fits(self, epoch: int, counter: int, clock: Mapping[bytes, int]) -> bool:
         """Whether a database with these numbers can be the newest that there was."""
-        return epoch >= self.epoch and self.least <= counter <= self.ceiling
+        return epoch >= self.epoch and self.least <= counter <= self.ceiling and (self.restored or has(clock, self.applied))
+
+    def lower(self, clock: Mapping[bytes, int], had: Mapping[bytes, int] | None = None) -> None:
+        """What this clock has not is not waited for any more; if `had` is given, of that what the database had itself."""
+        beyond = {} if had is None else {actor: n for actor, n in self.applied.items() if n > had.get(actor, 0)}
+        self.applied = lowered(self.applied, clock) | beyond
+
+    def settle(self, clock: Mapping[bytes, int], counter: int) -> None:
+        """The database has all again that it lacked, or nobody has it."""
+        self.restored = False
+        self.least, self.ceiling = counter, max(counter, self.ceiling)
+        self.lower(clock)
 
 
 @dataclass(slots=True)
 class Disk:
     """One database. `known` and `dots` are the oracle's and the checker's view of `rows` and `base`, kept beside them.
 
-    `pristine`: the rows are exactly the prepared registry, so a replica of it can be copied. `applied` is the clock that was stored with
-    the last apply that took something away from the host.
+    `pristine`: the rows are exactly the prepared registry, so a replica of it can be copied. `applied` is as in `Guard`: it is kept twice.
     """
 
     rows: list[bytes] = field(default_factory=list)

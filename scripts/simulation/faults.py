@@ -153,12 +153,12 @@ def crash_all(world: World, random: Random) -> bool:
 
 
 def pause(world: World, random: Random) -> bool:
-    """One process, or several, are stopped for a while."""
+    """One process, or several, are stopped for a while, or their whole machines."""
     found = [m for m in world.up if not m.gone]
     if len(found) < 2:
         return False
     for machine in random.sample(found, random.choice((1, 1, 1, len(found) // 2))):
-        world.pause(machine)
+        world.pause(machine, suspended=random.random() < 0.5)
         world.at(
             world.now + random.choice((random.randint(50, 3_000), random.randint(3_000, 20_000))), _go_on, world, machine, machine.life
         )
@@ -168,6 +168,16 @@ def pause(world: World, random: Random) -> bool:
 def _go_on(world: World, machine: Machine, life: int) -> None:
     if machine.life == life:
         world.resume(machine)
+
+
+def memory(world: World, random: Random) -> bool:
+    """One bit flips in one node's memory, in the hash of its state."""
+    machine = _some_up(world, random)
+    if machine is None:
+        return False
+    seams.flip(machine.running, random.randrange(256))
+    world.happened["memory damaged"] += 1
+    return True
 
 
 def wall_clock(world: World, random: Random) -> bool:
@@ -285,6 +295,7 @@ FAULTS: dict[str, tuple[Action, int]] = {
     "crash": (crash, 6),
     "crash-all": (crash_all, 1),
     "pause": (pause, 3),
+    "memory": (memory, 1),
     "wall-clock": (wall_clock, 2),
     "other-version": (other_version, 1),
     "copy": (save_copy, 3),

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from scripts.simulation.disk import has
 from scripts.simulation.machine import Machine
 from store.document import OVERRIDES, is_config_key
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from scripts.simulation.checks import Checker
 
 
-def apply_config(machine: Machine, check: "Checker") -> bool:
-    """Bring the host to what its node knows; whether nothing is left to do."""
+def apply_config(machine: Machine, check: "Checker", *, told: bool = False) -> bool:
+    """Bring the host to what its node knows; whether nothing is left to do. `told`: an operator says that what it lacks is lost."""
     engine = machine.running
     wanted = document(machine)
     host = machine.host
@@ -25,12 +26,15 @@ def apply_config(machine: Machine, check: "Checker") -> bool:
     clock = engine.replica.fold.clock
     remembered = engine.identity.bootstrap if engine.identity.restored else ()
     alone = len(engine.replica.registry.active) <= 1 and all(member.name == machine.name for member in remembered)
-    knows = engine.member is not None and (alone or engine.caught_up) and all(clock.get(a, 0) >= n for a, n in machine.disk.applied.items())
+    met = engine.member is not None and (alone or engine.caught_up)
+    if met and told:
+        machine.guard.settle(clock, clock.get(machine.member.actor, 0))
+    knows = met and has(clock, machine.disk.applied) and has(clock, machine.guard.applied)
     if knows:
         for key in surplus:
             check.removing(machine, key)
             del host[key]
-        machine.disk.applied = dict(clock)
+        machine.disk.applied, machine.guard.applied = dict(clock), dict(clock)
     return knows or not surplus
 
 

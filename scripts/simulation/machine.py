@@ -71,6 +71,8 @@ class Machine:
     life: int = 0
     engine: Engine | None = None
     paused: bool = False
+    suspended: bool = False
+    """While paused: its kernel stands still as well."""
     since_ms: int = 0
     """When it was last started or resumed."""
     links: dict[str, Link] = field(default_factory=dict)

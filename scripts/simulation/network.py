@@ -7,8 +7,9 @@ from random import Random
 from gossip.messages import Message
 from gossip.transport import Frames
 
-HEARTBEAT_MS = 6_000
-"""How long a connection through which nothing comes stands until its end notices (the socket's own heartbeat)."""
+DEAD_AFTER_MS = 6_000
+"""How long the kernel waits for an answer to what was sent before it ends the connection (tcp(7): TCP_USER_TIMEOUT; heartbeats are always
+on their way, so keepalive never comes first)."""
 RETRY_MS = (100, 5_000)
 """The first and the longest pause between two attempts to connect."""
 

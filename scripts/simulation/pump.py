@@ -132,9 +132,9 @@ class Pump:
                     if effect.keys or effect.settled:
                         self.plan_apply(machine)
                     if effect.settled and machine.guard.restored:
-                        machine.guard.restored = False
-                        counter = machine.running.replica.fold.clock.get(machine.member.actor, 0)
-                        machine.guard.least, machine.guard.ceiling = counter, max(counter, machine.guard.ceiling)
+                        replica = machine.running.replica
+                        if all(replica.knows(member.actor) for member in machine.bootstrap):
+                            machine.guard.settle(replica.fold.clock, replica.fold.clock.get(machine.member.actor, 0))
 
     def tick_at(self, machine: Machine, time: int) -> None:
         machine.due_ms = time

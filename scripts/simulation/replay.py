@@ -20,7 +20,7 @@ EFFECTS = "> messages   w commit   W rebase   n new epoch   p news   c connect  
 
 
 def replay(path: Path, *, verify_with: Verify = verify, line: Callable[[str], None] = print) -> int:
-    """Run the recording in the file and tell all of it; the last line is the trace. Returns the exit status: 1 if it cannot be read."""
+    """Run the recording in the file and tell all of it; the last line is the trace. Returns the exit status: 2 if it is no recording."""
     try:
         segments = load(path.read_bytes())
         line(f"{LEGEND}\n{EFFECTS}")
@@ -30,9 +30,12 @@ def replay(path: Path, *, verify_with: Verify = verify, line: Callable[[str], No
                 f"segment {number + 1} of {len(segments)}: {image.name}, epoch {image.epoch}, {len(image.log)} edits, {len(inputs)} inputs"
             )
             _run(number, image, inputs, trace, verify_with, line)
-    except (OSError, RecordingError) as fault:
-        print(f"{path}: {fault}", file=sys.stderr)
-        return 1
+    except OSError as fault:
+        print(f"scripts/simulate: {path}: {fault.strerror}", file=sys.stderr)
+        return 2
+    except RecordingError as fault:
+        print(f"scripts/simulate: {path}: {fault}", file=sys.stderr)
+        return 2
     line(f"trace {trace.hexdigest}")
     return 0
 

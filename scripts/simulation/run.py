@@ -12,7 +12,7 @@ from apply.render import render
 from scripts.simulation import seams
 from scripts.simulation.check_health import STEADY_MS
 from scripts.simulation.faults import FAULTS
-from scripts.simulation.hosts import document
+from scripts.simulation.hosts import apply_config, document
 from scripts.simulation.machine import Machine
 from scripts.simulation.sometimes import observed
 from scripts.simulation.trace import Trace
@@ -85,6 +85,8 @@ class Mix:
             bounds = {"hold_back_edits": random.choice((4, 16)), "delta_bytes": random.choice((1_500, 8_000))}
         if random.random() < 0.7:
             bounds["chunk_bytes"] = random.choice((500, 4_000))
+        if random.random() < 0.3:
+            bounds |= {"snapshots_served": 1, "snapshot_bytes_per_second": 20_000}
         if plan.nodes > SMALL:
             bounds = {}  # a large registry alone is beyond these
         collect_edits, look_ms = random.choice(((1, 500), (4, 1_000), (16, 2_000), (256, None)))
@@ -137,7 +139,8 @@ def _faulty(world: World, plan: Plan, mix: Mix, random: Random) -> None:
     gap = plan.seconds * 1_000 / max(1, plan.steps) or (500 if plan.nodes <= SMALL else 200 if plan.nodes <= HUGE else 100)
     for _ in range(plan.steps):
         world.run(int(random.expovariate(1 / gap)))
-        random.choices(mix.actions, mix.weights)[0](world, random)
+        if mix.actions:
+            random.choices(mix.actions, mix.weights)[0](world, random)
 
 
 def _begin(world: World, machine: Machine) -> None:
@@ -174,10 +177,17 @@ def _cut_off(world: World) -> list[Machine]:
     """The machines that no longer belong to the cluster, or that it can never reach again: an operator has to act, as users are told.
 
     A sponsor may be gone for ever before it could tell of whom it let in; all whom a node knows may have been retired meanwhile. Who
-    accepts each other is one cluster; the largest is the one that goes on.
+    accepts each other is one cluster; the largest is the one that goes on, or of several that large the one that knows most.
     """
     members = [m for m in world.members if not (m.retired or world.check.departed(m))]
     accepts = {m.label: world.check.accepted_by(m) for m in members}
+
+    def weight(labels: set[str]) -> tuple[int, int]:
+        held = 0
+        for label in labels:
+            held |= world.machines[label].disk.known
+        return len(labels), held.bit_count()
+
     best: set[str] = set()
     left = {m.label: m for m in members}
     while left:
@@ -188,7 +198,7 @@ def _cut_off(world: World) -> list[Machine]:
             one = left.pop(label)
             both = [o.label for o in left.values() if o.member.actor in accepts[label] and one.member.actor in accepts[o.label]]
             queue += [other for other in both if other not in queue]
-        best = max(best, found, key=len)
+        best = max(best, found, key=weight)
     return [m for m in world.members if m.label not in best]
 
 
@@ -203,6 +213,9 @@ def settle(world: World, within_ms: int = AGREE_WITHIN_MS) -> int:
         if (world.now - began) % LOOK_AGAIN_MS == 0:
             for machine in _cut_off(world):
                 world.destroy(machine)  # its membership ended, or was lost, with the last that was done
+            for machine in world.participants:
+                if any(other.gone and not machine.running.replica.knows(other.member.actor) for other in world.machines.values()):
+                    apply_config(machine, world.check, told=True)  # it may remember one that nobody knows: somebody has to say so
     took = world.now - began
     world.check.health.steady_since = world.now
     check_equal(world)
@@ -213,8 +226,8 @@ def settle(world: World, within_ms: int = AGREE_WITHIN_MS) -> int:
 def agreed(world: World) -> str | None:
     """What the members do not agree on yet; None if they do."""
     members = world.participants
-    if not members:
-        return None
+    if len(members) < 2:
+        return None  # nobody is there to agree with
     first = members[0].running.replica.fold
     gone = [m.member.actor for m in world.machines.values() if m.gone and not m.clone]
     for machine in members:

@@ -78,8 +78,13 @@ class Scenario:
         for name in names:
             self.world.pause(self[name])
 
+    def suspend(self, *names: str) -> None:
+        """As a virtual machine that is stopped."""
+        for name in names:
+            self.world.pause(self[name], suspended=True)
+
     def go_on(self, *names: str) -> None:
-        """As SIGCONT."""
+        """End either."""
         for name in names:
             self.world.resume(self[name])
 

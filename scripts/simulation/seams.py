@@ -79,6 +79,16 @@ def held_back(engine: Engine) -> tuple[int, int]:
     return len(intake._held), intake._held_bytes
 
 
+def doubts_itself(engine: Engine) -> bool:
+    """Whether it hears nobody, and takes that for its own fault."""
+    return engine.liveness._alone
+
+
+def flip(engine: Engine, bit: int) -> None:
+    """Damage its memory: its state hash is another one than that of its state."""
+    engine.replica.fold._hash ^= 1 << bit
+
+
 @contextmanager
 def tightened(bounds: Mapping[str, int], *, look_ms: int | None = None) -> Iterator[None]:
     """Limits of the product at other values, so that a small run meets them; `look_ms` is how often it looks for edits to collect."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gossip.events import Commit, CommitFailed, Committed, EpochSet, Rebase, Rebased, RebaseFailed, SetEpoch
+from scripts.simulation.disk import lowered
 from scripts.simulation.machine import Machine
 from scripts.simulation.violation import Violation
 from store.edits import decode_edit
@@ -76,7 +77,8 @@ class Storage:
                 disk.known = known
                 if log is not None:
                     clock = self.world.check.oracle.clock(known)
-                    disk.applied = {actor: min(n, clock[actor]) for actor, n in disk.applied.items() if actor in clock}
+                    machine.guard.lower(clock, had=disk.applied)
+                    disk.applied = lowered(disk.applied, clock)
                     counter = clock.get(machine.member.actor, 0)
                     machine.guard.ceiling = max(machine.guard.ceiling, counter)
             case SetEpoch():

@@ -14,11 +14,11 @@ import msgspec
 
 from gossip import events as ev
 from gossip.messages import CLASSES, MessageClass
-from gossip.transport import MessageReceived, PeerDown, PeerUp
+from gossip.transport import Knocked, MessageReceived, PeerDown, PeerUp
 
 LEGEND = (
     "< frame came   x queue refused a frame   . tick   + peer up   - peer down   e local edit   s snapshot   C committed   F commit failed"
-    "   B rebased   b rebase failed   E epoch set   ! alarm   * fault or repair"
+    "   B rebased   b rebase failed   E epoch set   ? refused key knocked   ! alarm   * fault or repair"
 )
 _head = Struct(">QIB")
 _packed = msgspec.msgpack.Encoder()
@@ -87,6 +87,8 @@ def _content(event: Event, digest: bytes) -> tuple[int, bytes]:
             return 11, event.why.encode()
         case ev.EpochSet():
             return 12, event.epoch.to_bytes(8, "big")
+        case Knocked():
+            return 13, event.key.encode()
 
 
 _CLASS_NAMES = {int(number): number.name.lower() for number in MessageClass}
@@ -122,6 +124,8 @@ def describe(event: Event) -> str:
             return f"b {event.why}"
         case ev.EpochSet():
             return f"E {event.epoch}"
+        case Knocked():
+            return f"? {event.key[:6]}"
 
 
 def _short(signed: object) -> str:

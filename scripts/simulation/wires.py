@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from gossip import codec
 from gossip.events import Effect, Send, SendRefused
 from gossip.messages import Hello
-from gossip.transport import MessageReceived, PeerDown, PeerUp
+from gossip.transport import Knocked, MessageReceived, PeerDown, PeerUp
 from scripts.simulation import seams
 from scripts.simulation.machine import Arrived, Machine
-from scripts.simulation.network import HEARTBEAT_MS, RETRY_MS, Cut, Frame, Link
+from scripts.simulation.network import DEAD_AFTER_MS, RETRY_MS, Cut, Frame, Link
 from scripts.simulation.trace import frame_digest
 from scripts.simulation.violation import Violation
 
@@ -23,13 +23,13 @@ class Wires:
         self.world = world
 
     def cut(self, cut: Cut, *, loud: bool) -> None:
-        """Break the network. A loud break is noticed at once, a silent one after the heartbeat's time."""
+        """Break the network. A loud break is noticed at once, a silent one when the kernel gives up waiting for answers."""
         self.world.net.cuts.append(cut)
         self.world.trace.note(self.world.now, "", "*", f"cut: {cut.shape.value}: {' '.join(sorted(cut.side))[:80]}")
         for machine in self.world.machines.values():
             for link in machine.links.values():
                 if link.up and cut.severs(machine.label, link.target):
-                    wait = self.world.random.randint(1, 5) if loud else HEARTBEAT_MS + self.world.random.randint(0, 500)
+                    wait = self.world.random.randint(1, 5) if loud else DEAD_AFTER_MS + self.world.random.randint(0, 500)
                     self.world.later(wait, machine, self._severed, machine, link, link.generation)
 
     def _severed(self, machine: Machine, link: Link, generation: int) -> None:
@@ -76,7 +76,11 @@ class Wires:
         if not found:
             return None
         target = found[0] if len(found) == 1 else self.world.random.choice(found)
-        return target if target.running.allowed(machine.key) else None
+        if target.running.allowed(machine.key):
+            return target
+        if target.running.concerns(machine.key):
+            self.world.pump.dispatch(target, Knocked(machine.key))
+        return None
 
     def send(self, machine: Machine, effect: Send) -> list[Effect]:
         message, engine = effect.message, machine.running

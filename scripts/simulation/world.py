@@ -21,7 +21,7 @@ from scripts.simulation import forge, seams
 from scripts.simulation.checks import Checker
 from scripts.simulation.disk import Copy, Disk
 from scripts.simulation.machine import Machine
-from scripts.simulation.network import HEARTBEAT_MS, Network
+from scripts.simulation.network import DEAD_AFTER_MS, Network
 from scripts.simulation.pump import Pump
 from scripts.simulation.storage import HEALTH_ROWS_MS, Storage
 from scripts.simulation.trace import Trace
@@ -41,7 +41,7 @@ WALL_EPOCH_MS = 1_700_000_000_000
 
 
 class World:
-    """All machines and the time. `trace` takes every event; `sometimes` counts what rarely happens."""
+    """All machines and the time. `trace` takes every event; `happened` counts what rarely happens (see `sometimes`)."""
 
     def __init__(self, seed: int | str, count: int, *, trace: Trace | None = None, roles: Mapping[str, Role] | None = None) -> None:
         self.random = Random(f"{seed}/world")
@@ -136,7 +136,7 @@ class World:
         disk, guard = machine.disk, machine.guard
         replica = self._load(machine)
         counter = replica.fold.clock.get(machine.member.actor, 0)
-        if not guard.fits(disk.epoch, counter):
+        if not guard.fits(disk.epoch, counter, replica.fold.clock):
             guard.restored = True
             guard.least, guard.ceiling = 0, max(guard.ceiling, counter)
         disk.epoch = max(disk.epoch, guard.epoch) + 1
@@ -200,14 +200,14 @@ class World:
                 self.wires.link_lost(other, theirs, self.random.randint(1, 5))
         self.check.crashed(machine)
 
-    def pause(self, machine: Machine) -> None:
-        """As SIGSTOP: its connections stand, what arrives waits."""
-        machine.paused = True
-        self.trace.note(self.now, machine.label, "*", "stopped")
-        self.at(self.now + HEARTBEAT_MS, self._heartbeats_missed, machine, machine.life, self.now)
-        machine.since_ms = self.now
+    def pause(self, machine: Machine, *, suspended: bool = False) -> None:
+        """As SIGSTOP: its connections stand, what arrives waits. `suspended`: its kernel stands still too, and answers nobody."""
+        machine.paused, machine.suspended, machine.since_ms = True, suspended, self.now
+        self.trace.note(self.now, machine.label, "*", "suspended" if suspended else "stopped")
+        if suspended:
+            self.at(self.now + DEAD_AFTER_MS, self._given_up, machine, machine.life, self.now)
 
-    def _heartbeats_missed(self, machine: Machine, life: int, since: int) -> None:
+    def _given_up(self, machine: Machine, life: int, since: int) -> None:
         if machine.life == life and machine.paused and machine.since_ms == since:
             for other in self.machines.values():
                 link = other.links.get(machine.key)
@@ -215,11 +215,11 @@ class World:
                     self.wires.link_lost(other, link, 1)
 
     def resume(self, machine: Machine) -> None:
-        """As SIGCONT."""
+        """As SIGCONT, or as a machine that wakes up and finds its connections dead."""
         if machine.engine is None or not machine.paused:
             return
         life = machine.life
-        long = self.now - machine.since_ms >= HEARTBEAT_MS
+        lost = machine.suspended and self.now - machine.since_ms >= DEAD_AFTER_MS
         machine.paused, machine.since_ms = False, self.now
         self.trace.note(self.now, machine.label, "*", "goes on")
         waiting, machine.inbox = machine.inbox, []
@@ -234,7 +234,7 @@ class World:
                 self.pump.take(machine, arrived)
         if machine.life != life:
             return
-        if long:
+        if lost:
             for link in list(machine.links.values()):
                 if link.up:
                     self.wires.link_lost(machine, link, 1)

@@ -190,5 +190,12 @@ def test_a_database_that_knows_nobody_any_more_removes_nothing(node: Any) -> Non
         for restored, remembered, expected in ((True, (own, other), False), (True, (own,), True), (False, (own, other), True)):
             engine._state.identity = dataclasses.replace(identity, restored=restored, bootstrap=remembered)
             assert node.run(may_remove()) is expected
+        engine._state.identity = identity
+        engine._upkeep.diverged.add("n2")
+        assert not node.run(may_remove()), "another has the same edits and another state, and nobody says which is right"
+        engine._upkeep._agreed.add("n3")
+        assert node.run(may_remove()), "a third one has this state"
     finally:
+        engine._upkeep.diverged.clear()
+        engine._upkeep._agreed.clear()
         engine._state.identity = identity

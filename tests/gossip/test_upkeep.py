@@ -187,7 +187,7 @@ def test_what_only_the_client_had_written_comes_late_as_another_actor(scribe: An
     ((rebase),) = [e for e in effects if isinstance(e, Rebase)]
     (late,) = client.upkeep.late
     assert late.edit.kind == LATE and late.dot.actor != unseen.dot.actor and late.edit.owner == unseen.edit.owner
-    assert decode_edit(rebase.log[-1]).dot == late.dot
+    assert rebase.log and decode_edit(rebase.log[-1]).dot == late.dot
     client.upkeep.rebased()
     values = [s.value for s in client.state.replica.fold.siblings(KEY)]
     assert sorted(map(str, values)) == ["{'alias': 'lun-4'}", "{'alias': 'unseen'}"], "it stands beside what the others did"
@@ -318,6 +318,7 @@ def compared(sound: Any, other: Any) -> list[str]:
 def test_what_is_frozen_is_so_until_nobody_differs(scribe: Any, parts: Make) -> None:
     p, other = damaged(scribe, parts)
     assert compared(p, other) == ["diverged", "frozen"]
+    assert p.upkeep.in_doubt
     assert p.upkeep.frozen == {KEY} and p.state.replica.fold.value(KEY) == {"alias": "lun-0"}, "nothing is taken over"
     p.upkeep.compare(p.mesh.by_name["n2"], p.state.replica.fold.state_hash, p.now)
     assert not p.upkeep.frozen and not p.upkeep.diverged
@@ -327,4 +328,4 @@ def test_who_agrees_with_another_is_not_the_one_to_stand_still(scribe: Any, part
     p, other = damaged(scribe, parts)
     p.upkeep.compare(p.open("n3"), p.state.replica.fold.state_hash, p.now)
     assert compared(p, other) == ["diverged"]
-    assert not p.upkeep.frozen and p.upkeep.diverged == {"n2"}
+    assert not p.upkeep.frozen and p.upkeep.diverged == {"n2"} and not p.upkeep.in_doubt

@@ -8,9 +8,18 @@ DOTS = [Dot(forge.actor("a"), n) for n in (1, 2, 3)]
 
 
 def test_the_guard_notices_an_older_database() -> None:
-    guard = Guard(epoch=3, least=5, ceiling=8)
-    assert guard.fits(3, 5) and guard.fits(4, 8)
-    assert not guard.fits(2, 5) and not guard.fits(3, 4) and not guard.fits(3, 9)
+    guard, clock = Guard(epoch=3, least=5, ceiling=8, applied={b"a": 2}), {b"a": 2, b"b": 1}
+    assert guard.fits(3, 5, clock) and guard.fits(4, 8, clock)
+    assert not guard.fits(2, 5, clock) and not guard.fits(3, 4, clock) and not guard.fits(3, 9, clock)
+    assert not guard.fits(3, 5, {b"a": 1, b"b": 1}), "it lacks what was in effect"
+    guard.lower({b"a": 1, b"b": 1})
+    assert guard.fits(3, 5, {b"a": 1}) and guard.copy() == guard
+    guard.applied = {b"a": 1, b"b": 4}
+    guard.lower({}, had={b"a": 1, b"b": 3})
+    assert guard.applied == {b"b": 4}, "what the database never had is not lost with its log"
+    guard.restored = True
+    guard.settle({b"b": 2}, 9)
+    assert guard == Guard(epoch=3, least=9, ceiling=9, applied={b"b": 2})
 
 
 def test_a_copy_does_not_follow_the_original() -> None:

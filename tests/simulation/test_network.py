@@ -2,6 +2,8 @@
 
 from random import Random
 
+from gossip import sockets
+from scripts.simulation import network
 from scripts.simulation.network import Cut, Link, Network, Shape
 
 SIDE, OTHER = frozenset({"a"}), frozenset({"b"})
@@ -39,3 +41,7 @@ def test_calm_ends_what_happens_to_messages() -> None:
     net = Network(Random(1), loss=1.0, repeat=1.0, refuse=1.0, garbage=1.0, reorder_ms=9, capacity=1)
     net.calm()
     assert net.accepts(Link("key")) and len(net.arrivals(0, Link("key"))) == 1 and not net.garbage
+
+
+def test_dead_connections_end_here_when_they_do_in_the_product() -> None:
+    assert network.DEAD_AFTER_MS == sockets.DEAD_AFTER_MS

@@ -61,7 +61,7 @@ def test_a_recording_says_what_happened_and_ends_in_the_same_state(tmp_path: Pat
 def test_a_file_that_is_no_recording_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "other"
     path.write_bytes(b"something else")
-    assert main(["--replay", str(path)]) == 1
-    assert main(["--replay", str(tmp_path / "missing")]) == 1
+    assert main(["--replay", str(path)]) == 2
+    assert main(["--replay", str(tmp_path / "missing")]) == 2
     told = capsys.readouterr()
     assert len(told.err.splitlines()) == 2 and "Traceback" not in told.err

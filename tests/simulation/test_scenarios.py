@@ -4,8 +4,10 @@ from random import Random
 
 import pytest
 
+from gossip.messages import Hello
 from scripts.simulation import seams
-from scripts.simulation.network import Shape
+from scripts.simulation.machine import Machine
+from scripts.simulation.network import Frame, Link, Shape
 from scripts.simulation.scenario import LUN, Scenario
 from store.matrix import Reporter
 
@@ -101,6 +103,26 @@ def test_a_restored_node_takes_a_snapshot_and_its_own_edits_come_late(whole: boo
         assert story.value("n4", B) == {"alias": "made on n4"} and story.value("n4", C) == {"alias": "c9"}
 
 
+def test_an_older_database_takes_nothing_off_its_host_on_the_word_of_one_that_is_as_old() -> None:
+    """Both have missed the same edit. Only what is kept beside the database tells that this host knew more."""
+    story = Scenario(4)
+    story.write("n1", A, {"alias": "one"})
+    story.until(lambda: story["n3"].guard.applied, 10, "n3 has applied something")
+    story.kill("n4")
+    story.backup("n3")
+    story.write("n1", B, {"alias": "two"})
+    story.until(lambda: B in story["n3"].host, 10, "n3 has applied it")
+    story.wait(5)
+    story.split({"n3", "n4"})
+    story.restore("n3", whole=False)
+    story.start("n4")
+    story.wait(60)
+    assert story.value("n3", A) and story.value("n3", B) is None and story["n3"].host.keys() == {A, B}
+    assert not story["n3"].running.caught_up, "it has not met all"
+    story.agree()
+    assert story["n3"].host[B] == {"alias": "two"} and not story["n3"].guard.restored
+
+
 def test_a_wiped_node_gets_everything_back_and_takes_nothing_from_its_host() -> None:
     story = Scenario(3)
     for key in (A, B, C):
@@ -133,6 +155,50 @@ def test_a_clone_is_found_out_and_writes_nothing() -> None:
     story.wait(20)
     story.write("n2", C, {"alias": "after"})
     story.agree()
+
+
+def test_who_was_started_anew_is_taken_for_no_clone_even_if_its_hellos_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Scenario(4)
+    wires = story.world.wires
+    launch, lost = wires._launch, list[int]()
+
+    def without_hellos(machine: Machine, link: Link, frame: Frame, *, counted: bool = True) -> None:
+        if (machine.label, link.target) == ("n1", "n4") and isinstance(frame.message, Hello):
+            lost.append(story.world.now)
+        else:
+            launch(machine, link, frame, counted=counted)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wires, "_launch", without_hellos)
+        story.kill("n1")
+        story.start("n1")
+        story.wait(12)
+    assert len(lost) > 5, "it says hello again and again"
+    assert all("cloned" not in story.alarms(name) and "clone" not in story.alarms(name) for name in ("n1", "n2", "n3", "n4"))
+    story.agree()
+
+
+def test_of_two_late_edits_that_say_the_same_one_suffices() -> None:
+    with seams.tightened({}, look_ms=500):
+        story = Scenario(4)
+        story.write("n1", A, {"alias": "first"})
+        story.write("n1", A, None)
+        story.wait(0.3)
+        for name in ("n3", "n4"):
+            story.backup(name)
+        for n in range(10):
+            story.write("n2", C, {"alias": f"c{n}"})
+        story.wait(8)
+        for name in ("n3", "n4"):
+            story.restore(name, whole=True)
+            story.split({name})
+            story.write(name, A, {"alias": "same"})
+        first = story.world.net.cuts[0]
+        story.world.wires.mend(first)
+        story.until(lambda: story.value("n1", A) == {"alias": "same"}, 30, "the edit of n3 comes late")
+        story.agree(60)
+        assert "late-edits" in story.alarms("n3") and "late-edits" not in story.alarms("n4")
+        assert [s.value for s in story["n1"].running.replica.fold.siblings(A)] == [{"alias": "same"}]
 
 
 def test_edits_arrive_through_a_network_that_loses_a_fifth() -> None:
@@ -174,6 +240,30 @@ def test_a_stopped_node_reads_unknown_then_offline_and_comes_back() -> None:
     assert unknown <= 4 and unknown + offline <= 10
     story.go_on("n8")
     story.agree()
+
+
+def test_a_suspended_machine_finds_its_connections_dead_and_comes_back() -> None:
+    story = Scenario(4)
+    story.suspend("n4")
+    story.until(lambda: all(story.sees(name, "n4") is Reporter.OFFLINE for name in ("n1", "n2", "n3")), 12, "it is offline")
+    story.wait(60)
+    story.write("n1", A, {"alias": "meanwhile"})
+    story.go_on("n4")
+    assert story.agree(20) < 15
+    assert story.value("n4", A) == {"alias": "meanwhile"}
+
+
+def test_of_those_that_cannot_reach_each_other_any_more_the_ones_that_know_most_go_on() -> None:
+    """A node that has lost its database and its guard knows nobody: nothing can bring the two together."""
+    story = Scenario(2)
+    story.write("n1", A, {"alias": "a"})
+    story.wait(1)
+    story.wipe("n1")
+    story.kill("n1")
+    story["n1"].bootstrap = ()
+    story.agree()
+    assert [machine.label for machine in story.world.participants] == ["n2"]
+    assert story.value("n2", A) == {"alias": "a"}
 
 
 def test_a_killed_node_is_offline_everywhere_soon() -> None:
