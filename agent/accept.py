@@ -6,7 +6,7 @@ from typing import NamedTuple
 from agent.cell_view import said, said_all
 from agent.picture import Picture
 from agent.writes import Writer
-from store.cells import MULTIPATH_MAP
+from store.cells import MULTIPATH_MAP, NVME_SUBSYSTEM
 from store.clocks import Dot
 from store.errors import UsageError
 from store.matrix import Reporter
@@ -34,17 +34,19 @@ async def accept(
 ) -> Accepted:
     """Make the paths that are usable now the expected ones, on these nodes or on all that carry the LUN.
 
-    `by` is the node that was asked. UsageError `not-found` or `cell-unknown` if there is nothing to accept.
+    A native NVMe subsystem is accepted by its NQN. `by` is the node that was asked.
+    UsageError `not-found` or `cell-unknown` if there is nothing to accept.
     """
-    row = picture.rows(MULTIPATH_MAP).get(wwid)
-    if row is None or wwid not in picture.config.model.luns:
+    kind = NVME_SUBSYSTEM if wwid in picture.rows(NVME_SUBSYSTEM) else MULTIPATH_MAP
+    row = picture.rows(kind).get(wwid)
+    if row is None or (kind == MULTIPATH_MAP and wwid not in picture.config.model.luns):
         raise UsageError(f"LUN {wwid}: not allow-listed, nothing is expected of it", code="not-found", hint="see `pathmesh lun ls`")
     reporters = picture.reporters()
     accepted: dict[str, tuple[str, ...]] = {}
     for name in sorted(row.nodes) if nodes is None else nodes:
         if name not in row.nodes:
             raise UsageError(f"{name} does not report LUN {wwid}", code="not-found")
-        cell = picture.cell(name, MULTIPATH_MAP, wwid)
+        cell = picture.cell(name, kind, wwid)
         if reporters.get(name) is not Reporter.FRESH or cell is None or cell.state == "unknown":
             if nodes is None:
                 continue

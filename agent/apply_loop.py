@@ -18,6 +18,7 @@ from apply.model import build
 from apply.multipathd import MultipathdError
 from apply.outcome import APPLIED_CLOCK, ApplyError, ApplyOutcome, ApplyState, apply_cell, awaiting, carry_on, told_clock
 from apply.plan import Desired
+from apply.preview import Preview
 from apply.reconcile import Reconciler
 from apply.render import allow_list, render
 from gossip.engine import Engine
@@ -129,6 +130,10 @@ class ApplyLoop:
         await self._records.change(_HOST, {}, (_PURGE,))
         self._purging = False
         self.wake()
+
+    async def preview(self) -> Preview:
+        """What an apply would do to this host now, beyond its files."""
+        return await self._reconciler.preview(await self._desired(self._picture.config, told=False))
 
     async def run(self) -> None:
         """Apply until cancelled."""

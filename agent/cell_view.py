@@ -63,6 +63,14 @@ def paths_of(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
+def failed_paths(detail: Mapping[str, Any]) -> list[str]:
+    """The identities of a map's failed paths. A map without any is not searched for them."""
+    if not paths_of(detail)["failed"]:
+        return []
+    listed = (path for path in said_all(detail, "path_list", dict) if said(path, "class", "") == "failed")
+    return [name for path in listed if (name := said(path, "id", ""))]
+
+
 def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
     """One cell. `age_seconds` is the reporter's and is added by whoever shows it."""
     cell = shown.cell
@@ -72,7 +80,9 @@ def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
             "redundancy": "none",
             "paths": NO_PATHS,
             "missing_paths": [],
+            "failed_paths": [],
             "queueing": "none",
+            "flags": [],
             "observed_at": None,
             "seq": seq,
             "acked": None,
@@ -83,7 +93,9 @@ def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
             "redundancy": said(detail, "redundancy", "none"),
             "paths": paths_of(detail),
             "missing_paths": said_all(detail, "missing_paths", str),
+            "failed_paths": failed_paths(detail),
             "queueing": said(detail, "queueing", "none"),
+            "flags": said_all(detail, "flags", str),
             "acked": said(detail, "acked", {}) or None,
         }
     else:

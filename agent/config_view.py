@@ -24,7 +24,8 @@ class ConfigView:
         self.document: dict[str, Options] = {}
         self.order: dict[str, tuple[int, bytes]] = {}
         self.acks: dict[str, tuple[str, Options]] = {}
-        self._inferred = dict(inferred)
+        self.inferred = dict(inferred)
+        """The names of the volume groups that nodes found on each LUN, where a storage without a base needs them."""
         for key in fold:
             winner = fold.winner(key)
             if winner is None or winner.value is None:
@@ -72,7 +73,7 @@ class ConfigView:
 
     @cached_property
     def _expected(self) -> tuple[Mapping[str, ExpectedNodes], tuple[Problem, ...]]:
-        return expected_nodes(self.model, self.members, self._inferred)
+        return expected_nodes(self.model, self.members, self.inferred)
 
     @property
     def expected(self) -> Mapping[str, ExpectedNodes]:

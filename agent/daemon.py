@@ -148,7 +148,7 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         transport = ZeroMQTransport(keys, settings.gossip.listen, engine.allowed, received, knocked=knocked)
         stack.callback(transport.close)
         records = DatabaseRecords(database)
-        host = Host(settings, birth.name, records, AppliedClock(records, guard), picture, engine)
+        host = Host(settings, birth.name, records, AppliedClock(records, guard), picture, engine, skew.known)
         keeper = HealthKeeper(database, engine)
 
         def published(change: Publish) -> None:

@@ -14,6 +14,7 @@ from agent.lasting import lasting
 from agent.node import Node
 from agent.reach import in_words, read_reach
 from agent.skew import MOST_SECONDS
+from agent.storage_findings import storage_findings
 from gossip.addresses import parse_endpoint
 from gossip.authoring import Continuity
 from gossip.liveness import Opinion
@@ -48,7 +49,7 @@ def standing(node: Node) -> list[Finding]:
 
 def diagnose(node: Node) -> list[Finding]:
     """Everything, worst first."""
-    found = [*standing(node), *_connections(node), *_storage(node), *_clocks(node), *_settings(node)]
+    found = [*standing(node), *_connections(node), *_storage(node), *storage_findings(node), *_clocks(node), *_settings(node)]
     codes = {finding.code for finding in found}
     alarms = [Finding(p["code"], p["severity"], p["message"], p["hint"]) for p in _alarms(node, codes)]
     return sorted([*found, *alarms], key=lambda finding: SEVERITIES.index(finding.severity))

@@ -38,6 +38,10 @@ KINDS = {
     "node-flapping": "a node was lost again and again lately, or no longer: `node`, `flapping`",
     "cell": "a cell of the matrix reads otherwise: `node`, `resource_kind`, `id`, `before`, `after`, `reasons`",
     "cells": "all cells of a node read otherwise, because its word counts otherwise: `node`, `count`, `states` (state → cells), `reasons`",
+    "path-lost": "a path that is expected on a node is not there any more: `node`, `wwid`, `paths` (the first identities), `count`",
+    "path-back": "it is there again: `node`, `wwid`, `paths`, `count`",
+    "paths-expected": "more paths are expected than before, or an acceptance made it fewer: `node`, `wwid`, `before`, `after`, "
+    "`expected_source`",
     "lun": "a LUN rolls up to another state: `wwid`, `before`, `after`",
     "apply": "a node's apply came to another state, or has other faults: `node`, `before`, `after`, `codes`",
     "alarm": "something that an operator should know: `code`; the same again within a minute is no event",

@@ -14,6 +14,7 @@ from agent import __version__
 from agent.cell_view import said, said_all
 from agent.edit_view import edit_line, is_late, short
 from agent.event_log import STOPPED, EventLog
+from agent.path_events import PathEvent, path_events
 from agent.picture import Picture
 from gossip.engine import Engine
 from gossip.events import Alarm, Publish
@@ -225,6 +226,7 @@ class EventSources:
     def _look(self) -> None:
         """Tell what reads otherwise than when last looked."""
         luns, cells, applies = [], [], []
+        paths: dict[str, list[_Happening]] = {}
         swept: dict[tuple[str, str], Counter[str]] = {}
         for key, (before, after) in self._picture.moves().items():
             kind, name = key
@@ -237,6 +239,12 @@ class EventSources:
                     swept.setdefault((node, _why(now)), Counter())[_shown(now)] += 1
                 elif (_shown(was), _reasons(was)) != (_shown(now), _reasons(now)):
                     cells.append(self._cell(kind, name, node, was, now))
+                if kind == MULTIPATH_MAP:
+                    for found in path_events(was.cell if was else None, now.cell if now else None):
+                        paths.setdefault(found.kind, []).append(self._path(name, node, found))
+        self._tell("path-lost", paths.get("path-lost", ()))
+        self._tell("path-back", paths.get("path-back", ()))
+        self._tell("paths-expected", paths.get("paths-expected", ()))
         self._tell("lun", luns)
         self._tell("apply", applies)
         self._tell("cell", cells)
@@ -252,6 +260,9 @@ class EventSources:
         change = f"is {after}, was {before}" if before != after else f"is still {after}"
         more = {"node": node, "resource_kind": kind, "id": name, "before": before, "after": after, "reasons": list(reasons)}
         return _Happening(f"{what} on {node} {change}{why}", more)
+
+    def _path(self, wwid: str, node: str, found: PathEvent) -> _Happening:
+        return _Happening(f"LUN {self._named(wwid)} on {node}: {found.what}", {"node": node, "wwid": wwid, **found.more})
 
     def _named(self, wwid: str) -> str:
         lun = self._picture.config.model.luns.get(wwid)

@@ -5,10 +5,13 @@ once. A daemon that comes or goes wakes apply.
 """
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from agent.applied_clock import AppliedClock
 from agent.apply_loop import ApplyLoop
+from agent.maintenance import PREFIX as MAINTENANCE
 from agent.picture import Picture
 from agent.poll_loop import PollLoop
 from agent.reach import Reach
@@ -20,8 +23,12 @@ from apply.daemon import Timing
 from apply.diff import render_diff
 from apply.dropins import DropIns
 from apply.hostpaths import HostPaths
+from apply.initramfs import Initramfs
 from apply.inuse import HostInUse
 from apply.multipathd import MultipathdClient
+from apply.other_owners import other_owners
+from apply.outcome import ApplyError
+from apply.preview import Preview
 from apply.programs import HostPrograms
 from apply.reconcile import Reconciler
 from apply.render import render
@@ -37,8 +44,16 @@ class Host:
     """The host side of one node."""
 
     def __init__(
-        self, settings: Settings, name: str, records: Records, applied_clock: AppliedClock, picture: Picture, engine: Engine
+        self,
+        settings: Settings,
+        name: str,
+        records: Records,
+        applied_clock: AppliedClock,
+        picture: Picture,
+        engine: Engine,
+        skew: Callable[[], Mapping[str, float]],
     ) -> None:
+        """`skew()` says how far the wall clocks of other nodes are ahead, in seconds."""
         multipath = settings.multipath
         client = MultipathdClient(multipath.socket, multipath.program, multipath.query_timeout_ms / 1000)
         devices = Sysfs()
@@ -75,6 +90,9 @@ class Host:
             outcome=lambda: self._applying.outcome,
             daemon_moved=lambda: self._applying.wake(),
             storages=self._storages.cells,
+            kernel_events=multipath.udev == "auto",
+            looks=_looks(self._paths, real=multipath.storage_tools == "auto"),
+            skew=skew,
         )
         self._applying = ApplyLoop(
             name,
@@ -94,9 +112,10 @@ class Host:
         self._polling.attach(runner)
 
     def news(self, change: Publish) -> None:
-        """Wake apply when the configuration moved, and a poll when somebody accepted paths."""
+        """Wake apply when the configuration moved, and a poll when somebody accepted paths, or maintenance begins or ends."""
         self._applying.news(change)
-        if any(key.startswith((f"ack/{self._name}/", "storage/", "member/")) for key in change.keys):
+        self._polling.news(change)
+        if any(key.startswith((f"ack/{self._name}/", MAINTENANCE + self._name, "storage/", "member/")) for key in change.keys):
             self._polling.wake()
         if any(key.startswith(("storage/", "wwid/", "member/")) for key in change.keys):
             self._storages.wake()
@@ -128,8 +147,8 @@ class Host:
         """Whom this node does not hear or reach, as it is told to others."""
         return self._polling.reach
 
-    def render(self) -> dict[str, Any]:
-        """What this node would write now, and the difference to what is there."""
+    async def render(self) -> dict[str, Any]:
+        """What this node would write now, the difference to what is there, and what else an apply would do to this host."""
         config = self._picture.config
         rendered = render(config.model, digest=config.apply_digest, tools_version=self._polling.collector.facts.version)
         current = DropIns(self._paths.conf_dir, self._paths.kept_dir).current()
@@ -137,4 +156,28 @@ class Host:
             "files": {name: file.content.decode() for name, file in sorted(rendered.files.items())},
             "diff": render_diff(self._paths.conf_dir, current, rendered),
             "skipped": [problem_json(p) for p in rendered.skipped],
+            **_preview_json(await self._applying.preview()),
         }
+
+
+def _looks(paths: HostPaths, *, real: bool) -> list[Callable[[], Sequence[str]]]:
+    """What is looked at now and then; the initramfs only where multipathd is a real one, for it is this machine's."""
+    initramfs = Initramfs(paths)
+    return [partial(other_owners, paths), *([lambda: [note] if (note := initramfs.note()) else []] if real else [])]
+
+
+def _preview_json(found: Preview) -> dict[str, Any]:
+    return {
+        "allow_list": {"append": list(found.append), "disable": list(found.disable), "deferred": [_said(each) for each in found.deferred]},
+        "maps": {
+            "known": found.daemon,
+            "renamed": {wwid: {"from": old, "to": new} for wwid, (old, new) in found.renamed.items()},
+            "made": list(found.made),
+            "released": list(found.released),
+        },
+        "refused": [_said(each) for each in found.refused],
+    }
+
+
+def _said(error: ApplyError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "hint": error.hint}

@@ -11,15 +11,16 @@ import msgspec
 
 from agent.cell_view import row_json
 from agent.config_view import ConfigView
+from agent.inferred import InferredGroups
 from agent.maintenance import Maintenance
 from gossip.engine import Engine
 from gossip.events import Publish
 from gossip.runner import boottime_ms
-from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, CellView
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, NVME_SUBSYSTEM, CellView
 from store.matrix import Expectation, Reporter, Row, Sources, build_rows
 from store.members import MemberState
 
-KINDS = (MULTIPATH_MAP, MULTIPATH_APPLY)
+KINDS = (MULTIPATH_MAP, MULTIPATH_APPLY, NVME_SUBSYSTEM)
 
 
 class Picture:
@@ -28,6 +29,8 @@ class Picture:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._config: ConfigView | None = None
+        self._inferred = InferredGroups()
+        self._inferred.look(engine.exchange.streams)
         self._rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS}
         self._encoded: dict[tuple[str, str], bytes] = {}
         self._since: dict[tuple[str, str], tuple[str, float]] = {}
@@ -52,6 +55,9 @@ class Picture:
             self._all_dirty = True
         for node in change.health:
             self._note_cells(node)
+        if (change.health or change.keys) and self._inferred.look(self._engine.exchange.streams):
+            self._config = None
+            self._all_dirty = True
         self._version += 1
 
     @property
@@ -90,7 +96,7 @@ class Picture:
         """The configuration now."""
         if self._config is None:
             registry = self._engine.replica.registry
-            self._config = ConfigView(self._engine.replica.fold, [m.name for m in registry.active], {})
+            self._config = ConfigView(self._engine.replica.fold, [m.name for m in registry.active], self._inferred.groups)
             self._left = frozenset(name for name, member in registry.by_name.items() if member.state is MemberState.LEFT)
         return self._config
 
@@ -188,7 +194,7 @@ class Picture:
             if ids is not None and not ids:
                 continue
             sources = Sources({node: self._raw_cells(node, kind, ids) for node in reporters}, reporters, unsettled, self._excluded)
-            rows = {row.id: row for row in build_rows(kind, sources, expectations[kind], ids=ids)}
+            rows = {row.id: row for row in build_rows(kind, sources, expectations.get(kind, {}), ids=ids)}
             moved |= self._store(kind, rows, ids)
         if moved:
             self._ordered = [(kind, name) for kind in KINDS for name in sorted(self._rows[kind])]

@@ -172,7 +172,16 @@ class MultipathSettings:
         default="auto",
         metadata=_about(
             OneOf("auto", "off"),
-            "Whether a change event is triggered for the paths of a LUN that was added to the allow-list.",
+            "Whether udev is told of the paths of a LUN that was added to the allow-list,",
+            "and whether the kernel's events bring about a poll at once.",
+        ),
+    )
+    storage_tools: str = field(
+        default="auto",
+        metadata=_about(
+            OneOf("auto", "off"),
+            "Whether volume groups, mounts and iSCSI sessions are looked at, and LVM and open-iscsi used where that is asked for.",
+            "Off where multipathd is a simulated one.",
         ),
     )
     poll_interval_ms: int = field(

@@ -49,9 +49,17 @@ class Attempt:
         return self.desired.rendered.files.get(MAIN)
 
     @property
+    def frees(self) -> bool:
+        """Whether a LUN has the name that another one is to have: then names are taken away first, though all files may be as they should.
+
+        So it is after names were swapped while the daemon still dealt with something else: it refused them, and does not try again.
+        """
+        return self.main is not None and self.before is not None and bool(names_to_free(self.names, self.before.names))
+
+    @property
     def must_tell(self) -> bool:
         """Whether the daemon has to read its files, for what this attempt writes or for what an interrupted one may have."""
-        return self.plan.loads or self.remembered.journal is not None or bool(self.remembered.pruning)
+        return self.plan.loads or self.remembered.journal is not None or bool(self.remembered.pruning) or self.frees
 
 
 def neutral_main(attempt: Attempt, main: RenderedFile) -> bytes:
@@ -64,7 +72,7 @@ def intent(attempt: Attempt, present: Mapping[str, bytes], allowed: AllowList) -
     """The journal to open, with all of an open one that still matters. `present` are our files as they are on the disk."""
     old = attempt.remembered.journal
     takes_lines = attempt.desired.empty and not allowed.active.isdisjoint(attempt.ready)
-    changes = attempt.plan.loads or takes_lines
+    changes = attempt.plan.loads or takes_lines or attempt.frees
     heard = old is not None and old.told and old.desired == attempt.desired.digest and not changes
     leaving = attempt.remembered.owned.keys() - attempt.desired.allow_list
     worked = {**(working_maps(attempt.before) if attempt.before else {}), **(old.working if old else {})}

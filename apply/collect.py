@@ -1,23 +1,30 @@
 """The collector: asks this node's daemon, keeps the learned baselines, and hands out the node's cells."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from apply.expected import Acceptance, Baseline, accept, adopt, decode, encode
+from apply.classify import PathMemory
+from apply.expected import Acceptance, Baseline, accept, adopt, decode, encode, observe, rest
 from apply.facts import Asks, DaemonFacts, Version, daemon_down, facts_cell, host_notes, read_facts, read_version
-from apply.health import Derived, Memory, View, derive
+from apply.health import Derived, Memory, View, as_shown, derive
+from apply.holddown import Shown, show
 from apply.model import Model
 from apply.multipathd import MultipathdError
+from apply.nvme import NvmeKey, Subsystem, is_subsystem, live, observe_nvme
 from apply.outcome import ApplyOutcome, apply_cell
+from apply.path_facts import NoFacts, PathFacts
+from apply.sessions import Session
 from apply.storages import ExpectedNodes
-from apply.sysfs import NoFacts, PathFacts
 from apply.topology import PATHS_COMMAND, SIZES_COMMAND, Seen, Topology, clean, parse, parse_paths, parse_sizes
 from store.cells import Cell
 from store.errors import PathmeshError
 from store.records import Records
+
+Read = TypeVar("Read")
 
 BASELINES = "baseline"
 MAX_VISIBLE = 512
@@ -30,6 +37,8 @@ class DeviceFacts(PathFacts, Protocol):
     def map_size(self, sysfs: str, wwid: str) -> int | None: ...
 
     def attached_wwids(self) -> frozenset[str]: ...
+
+    def sessions(self) -> tuple[Session, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,23 @@ def acceptance_of(options: Mapping[str, str], dot: str) -> Acceptance:
     return Acceptance(dot, identities, seconds, options.get("reason", ""), options.get("by", ""))
 
 
+class _Reader(Generic[Read]):
+    """Reads an answer, unless it is the same as the last one: most are."""
+
+    def __init__(self, read: Callable[[str], Read]) -> None:
+        self._read = read
+        self._last: tuple[str, Read] | None = None
+
+    def read(self, text: str) -> Read:
+        if self._last is None or self._last[0] != text:
+            self._last = (text, self._read(text))
+        return self._last[1]
+
+
 class HealthCollector:
-    """Polls one host. `context` is asked once a poll; `monotonic` and `wall` give seconds; `devices` looks at the real host."""
+    """Polls one host. `context` is asked once a poll; `monotonic` and `wall` give seconds; `devices` looks at the real host,
+    `nvme` gives its native NVMe subsystems.
+    """
 
     def __init__(
         self,
@@ -68,6 +92,7 @@ class HealthCollector:
         context: Callable[[], Context],
         *,
         devices: DeviceFacts | None = None,
+        nvme: Callable[[], tuple[Subsystem, ...]] = tuple,
         notes: Callable[[], tuple[str, ...]] = host_notes,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -76,11 +101,20 @@ class HealthCollector:
         self._records = records
         self._context = context
         self._devices: DeviceFacts = devices or NoFacts()
+        self._nvme = nvme
+        self._subsystems: tuple[Subsystem, ...] = ()
+        self._nvme_memory: Mapping[NvmeKey, PathMemory] = {}
+        self._nvme_shown: dict[str, Shown] = {}
         self._notes = notes
         self._monotonic = monotonic
         self._wall = wall
         self._one_at_a_time = asyncio.Lock()
+        self._maps, self._paths, self._sizes = _Reader(parse), _Reader(parse_paths), _Reader(parse_sizes)
         self._memory = Memory()
+        self._idle: frozenset[Session] = frozenset()
+        """The sessions without a disk at the last poll: one that has just logged in is still being scanned."""
+        self._bare: tuple[Session, ...] = ()
+        """Those that were so twice in a row."""
         self._baselines: dict[str, Baseline] | None = None
         self.facts = DaemonFacts("unknown")
         """What the last poll learned of the daemon."""
@@ -115,7 +149,8 @@ class HealthCollector:
         view = await asyncio.to_thread(self._looked_at, view)
         derived, fault = await self._derived(view, context.acceptances)
         self._memory = derived.memory
-        cells = [*derived.cells, self._facts_cell(view, derived.truncated, fault)]
+        nvme = await self._observe_nvme(view, learning=context.learning and not fault)
+        cells = [*derived.cells, *nvme, self._facts_cell(view, derived.truncated, fault)]
         return [*cells, apply_cell(context.outcome, view.wall)] if context.outcome else cells
 
     async def tools_version(self) -> Version | None:
@@ -136,6 +171,23 @@ class HealthCollector:
             return await asyncio.to_thread(derive, replace(view, learning=False), self._memory, before), error.message
         return derived, ""
 
+    async def _observe_nvme(self, view: View, *, learning: bool) -> list[Cell]:
+        """The cells of the native NVMe subsystems. Their controllers are learned as a LUN's paths are."""
+        before = self._baselines or {}
+        if not self._subsystems and not any(map(is_subsystem, before)):
+            return []
+        after = dict(before)
+        for subsystem in self._subsystems:
+            known = before.get(subsystem.nqn, Baseline())
+            window = view.model.settings.learn_window_seconds
+            after[subsystem.nqn] = observe(known, live(subsystem), view.wall, window) if learning else rest(known)
+        with contextlib.suppress(PathmeshError):  # tried again with the next poll; until then it is not in force
+            await self._remember(before, after)
+        observed = observe_nvme(self._subsystems, self._baselines or {}, self._nvme_memory, view.now, view.wall)
+        self._nvme_memory = observed.memory
+        self._nvme_shown = {cell.id: show(self._nvme_shown.get(cell.id), cell.state, cell.reasons, view.now) for cell in observed.cells}
+        return [as_shown(cell, self._nvme_shown[cell.id]) for cell in observed.cells]
+
     async def adopt(self, known: Mapping[str, tuple[str, ...]]) -> None:
         """Take over the baselines that peers remember of this node, by WWID, after it lost its own."""
         async with self._one_at_a_time:
@@ -147,9 +199,9 @@ class HealthCollector:
         """Maps, visible paths, rounded sizes, and the error's code if the daemon could not be asked."""
         self.facts = await read_facts(self._client, self.facts)
         try:
-            topology = parse(await self._client.ask("show maps json"))
-            seen = parse_paths(await self._client.ask(PATHS_COMMAND))
-            sizes = parse_sizes(await self._client.ask(SIZES_COMMAND))
+            topology = self._maps.read(await self._client.ask("show maps json"))
+            seen = self._paths.read(await self._client.ask(PATHS_COMMAND))
+            sizes = self._sizes.read(await self._client.ask(SIZES_COMMAND))
         except MultipathdError as error:
             self.facts = daemon_down(error, self.facts)
             return None, {}, {}, error.code
@@ -164,12 +216,19 @@ class HealthCollector:
             exact = self._devices.map_size(found.sysfs, found.uuid)
             if exact is not None:
                 sizes[found.uuid] = exact
-        return replace(view, sizes=sizes, attached=self._devices.attached_wwids())
+        self._subsystems = self._nvme()
+        sessions = self._devices.sessions()
+        idle = frozenset(session for session in sessions if not session.disks)
+        self._bare, self._idle = tuple(sorted(idle & self._idle)), idle
+        ways = frozenset((session.target, session.portal) for session in sessions)
+        return replace(view, sizes=sizes, attached=self._devices.attached_wwids(), sessions=ways)
 
     def _facts_cell(self, view: View, truncated: int, fault: str) -> Cell:
         notes = [*self._notes()] if self.facts.state != "running" else []
         if view.topology is not None and view.topology.issues:
             notes.append(f"multipathd's answer: {clean(view.topology.issues[0])}")
+        if self._bare:
+            notes.append(_bare_note(self._bare))
         if fault:
             notes.append(f"learned paths could not be kept: {fault}")
         if truncated:
@@ -198,6 +257,14 @@ def _accepted(baselines: Mapping[str, Baseline], acceptances: Mapping[str, Accep
     for wwid, acceptance in acceptances.items():
         result[wwid] = accept(result.get(wwid, Baseline()), acceptance, now)
     return result
+
+
+def _bare_note(bare: Sequence[Session]) -> str:
+    shown = ", ".join(f"{session.target} at {session.portal}" for session in bare[:3])
+    more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
+    return (
+        f"session-without-path: logged in without any disk: {shown}{more}; the array's masking, or a rescan: iscsiadm -m session --rescan"
+    )
 
 
 def _visible(found: Seen) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def observe(baseline: Baseline, usable: Collection[str], now: float, window: flo
     return msgspec.structs.replace(baseline, identities=_union(baseline.identities, ready), candidates=candidates)
 
 
+def rest(baseline: Baseline) -> Baseline:
+    """Wait anew for what was about to be learned: who does not look must not count the time as seen."""
+    return msgspec.structs.replace(baseline, candidates={}) if baseline.candidates else baseline
+
+
 def adopt(baseline: Baseline, known: Collection[str]) -> Baseline:
     """Take over what peers remember of this node's paths, after it lost its own memory. An acceptance in force wins over memories."""
     if baseline.accepted is not None or set(known) <= set(baseline.identities):

@@ -5,20 +5,21 @@ A map's cell is unknown whenever the daemon could not be asked or its answer los
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apply.classify import Expectation, MapState, PathClass, PathMemory, Verdict, map_verdict, queueing
-from apply.expected import Baseline, expire, fewer_than_peers, observe
+from apply.expected import Baseline, expire, fewer_than_peers, observe, rest
 from apply.holddown import Shown, show
 from apply.model import Lun, Model
 from apply.observation import MapView, PathKey, observe_maps
 from apply.outcome import ApplyOutcome, ApplyState
+from apply.path_facts import NoFacts, PathFacts
 from apply.paths import single_failure_domain
 from apply.storages import ExpectedNodes
-from apply.sysfs import NoFacts, PathFacts
 from apply.topology import Seen, Topology, clean
+from apply.transports import expected_portals, leads_to_session, missing_portals
 from store.cells import MULTIPATH_MAP, Cell
 from store.limits import limit
 
@@ -45,7 +46,7 @@ class View:
 
     `now` is in monotonic seconds, `wall` in unix seconds. `topology` is None if the daemon could not be asked, and `failure` is then the
     error's code. `allowed_since` (unix seconds) says when a WWID entered the allow-list; `peer_sizes` how many paths other nodes expect.
-    `learning` is False in maintenance and shortly after boot.
+    `learning` is False in maintenance and shortly after boot. `sessions` are the iSCSI sessions that are logged in: (target, portal).
     """
 
     node: str
@@ -63,6 +64,7 @@ class View:
     allowed_since: Mapping[str, float] = field(default_factory=dict)
     peer_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     learning: bool = True
+    sessions: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -79,18 +81,19 @@ def derive(view: View, memory: Memory, baselines: Mapping[str, Baseline]) -> Der
     """The cells of this node's maps."""
     if view.topology is None:
         return _nothing_known(view, memory, baselines)
-    seen = observe_maps(view.topology, view.seen, view.facts, memory.paths, memory.suspended, view.now)
+    known = {wwid: baseline.identities for wwid, baseline in baselines.items()}
+    seen = observe_maps(view.topology, view.seen, view.facts, memory.paths, memory.suspended, view.now, known)
     present = sorted(seen.maps)[:MAX_MAPS]
     learned = _learn(view, {wwid: seen.maps[wwid] for wwid in present}, baselines)
     cells, shown = [], {}
     for wwid in present:
         cell = _present(view, seen.maps[wwid], learned.get(wwid, Baseline()))
         shown[wwid] = _held(memory.shown.get(wwid), cell, view.now)
-        cells.append(_as_shown(cell, shown[wwid]))
+        cells.append(as_shown(cell, shown[wwid]))
     for wwid in sorted((_expected_here(view) | view.topology.unreadable) - seen.maps.keys()):
         cell = _absent(view, view.topology, wwid, learned.get(wwid, Baseline()), memory.shown.get(wwid))
         shown[wwid] = _held(memory.shown.get(wwid), cell, view.now)
-        cells.append(_as_shown(cell, shown[wwid]))
+        cells.append(as_shown(cell, shown[wwid]))
     if not view.topology.complete:
         for wwid in sorted(memory.shown.keys() - shown.keys()):
             shown[wwid] = show(memory.shown[wwid], "unknown", ("daemon-garbage",), view.now)
@@ -112,7 +115,7 @@ def _learn(view: View, maps: Mapping[str, MapView], baselines: Mapping[str, Base
     """The baselines after this poll; only allow-listed LUNs are learned."""
     result = {wwid: expire(known, view.wall) for wwid, known in baselines.items()}
     if not view.learning:
-        return result
+        return {wwid: rest(known) for wwid, known in result.items()}
     for wwid, found in maps.items():
         lun = view.model.luns.get(wwid)
         if lun is not None and lun.enabled:
@@ -125,8 +128,8 @@ def _expected_here(view: View) -> set[str]:
     return {wwid for wwid, expected in view.expected.items() if view.node in expected.nodes} & enabled
 
 
-def expectation(view: View, lun: Lun | None, wwid: str, baseline: Baseline) -> Expectation:
-    """How many paths a map should have: the first source that says so wins."""
+def expectation(view: View, lun: Lun | None, wwid: str, baseline: Baseline, present: Collection[str] = ()) -> Expectation:
+    """How many paths a map should have: the first source that says so wins. `present` are the identities of the paths that are there."""
     settings = view.model.settings
     own = lun.expected_paths if lun is not None else "none"
     minimum = lun.min_paths if lun is not None and lun.min_paths is not None else settings.min_paths
@@ -134,14 +137,18 @@ def expectation(view: View, lun: Lun | None, wwid: str, baseline: Baseline) -> E
         return Expectation(own, "configured", explicit=True, min_paths=minimum)
     if own != "none" and isinstance(settings.expected_paths, int):
         return Expectation(settings.expected_paths, "defaults", explicit=True, min_paths=minimum)
-    if own == "none" or settings.expected_paths == "none" or not baseline.identities:
-        return Expectation(None, "none", min_paths=minimum if lun is not None else 1)
     accepted = baseline.source == "accepted"
+    known = {*baseline.identities, *present}
+    portals = expected_portals(view.model, view.node, wwid, known) if lun is not None and not accepted else {}
+    if own == "none" or settings.expected_paths == "none" or not (baseline.identities or portals):
+        return Expectation(None, "none", min_paths=minimum if lun is not None else 1)
     fewer = not accepted and fewer_than_peers(len(baseline.identities), view.peer_sizes.get(wwid, ()))
+    missing = missing_portals(portals, known)
+    names = frozenset((*baseline.identities, *missing))
     return Expectation(
-        len(baseline.identities),
-        baseline.source,
-        frozenset(baseline.identities),
+        max(len(names), sum(map(len, portals.values()))),
+        "portals" if missing or not baseline.identities else baseline.source,
+        names,
         explicit=accepted,
         min_paths=minimum,
         fewer_than_peers=fewer,
@@ -153,9 +160,11 @@ def _present(view: View, found: MapView, baseline: Baseline) -> Cell:
     wwid = found.map.uuid
     lun = view.model.luns.get(wwid)
     managed = lun if lun is not None and lun.enabled else None
-    expected = expectation(view, managed, wwid, baseline)
     present = [path.id for path in found.paths]
+    expected = expectation(view, managed, wwid, baseline, present)
     faults = [path.reason for path in found.paths if path.reason]
+    if wwid in view.seen and len(view.seen[wwid].sizes) > 1:
+        faults.append("path-sizes-differ")
     verdict = map_verdict([path.cls for path in found.paths], faults, present, expected, suspended=found.suspended)
     state, reasons = verdict.state.value, verdict.reasons
     detail = _detail(view, found, expected, verdict, baseline, allowed=managed is not None)
@@ -170,9 +179,14 @@ def _present(view: View, found: MapView, baseline: Baseline) -> Cell:
 def _detail(view: View, found: MapView, expected: Expectation, verdict: Verdict, baseline: Baseline, *, allowed: bool) -> dict[str, Any]:
     wwid, seen = found.map.uuid, view.seen.get(found.map.uuid)
     names = {path.id for path in found.paths}
+    missing = sorted(expected.names - names)
     flags = []
     if single_failure_domain(sorted(names)):
         flags.append("single-failure-domain")
+    if seen is not None and (len(seen.sizes) > 1 or len(seen.serials) > 1):
+        flags.append("merged-luns")
+    if leads_to_session(missing, view.sessions):
+        flags.append("session-without-path")
     if verdict.state is MapState.FAILED and queueing(found.map) in ("on", "retry"):
         flags.append("io-hangs")
     return {
@@ -192,7 +206,7 @@ def _detail(view: View, found: MapView, expected: Expectation, verdict: Verdict,
             "expected": expected.count,
             "expected_source": expected.source,
         },
-        "missing_paths": sorted(expected.names - names),
+        "missing_paths": missing,
         "queueing": queueing(found.map),
         "flags": flags,
         "path_list": [
@@ -251,7 +265,7 @@ def _absent(view: View, topology: Topology, wwid: str, baseline: Baseline, befor
         },
         "missing_paths": sorted(expected.names),
         "queueing": "none",
-        "flags": [],
+        "flags": ["session-without-path"] if leads_to_session(expected.names, view.sessions) else [],
         "path_list": [],
         "baseline": list(baseline.identities),
     }
@@ -295,7 +309,7 @@ def _held(before: Shown | None, cell: Cell, now: float) -> Shown:
     return replace(shown, last={"state": shown.state, "reasons": list(shown.reasons), **cell.detail})
 
 
-def _as_shown(cell: Cell, shown: Shown) -> Cell:
+def as_shown(cell: Cell, shown: Shown) -> Cell:
     """The cell with the state that hold-down allows; while it recovers it keeps its former reasons beside the fresh detail."""
     reasons = shown.reasons if shown.state == cell.state else (*shown.reasons, "recovering")
     if shown.flapping:

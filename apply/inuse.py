@@ -14,7 +14,7 @@ from typing import Protocol
 from apply.sysfs import Sysfs
 
 PROBE_SECONDS = 5.0
-_FSTAB_ESCAPE = re.compile(r"\\([0-7]{3})")
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 _BY = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
 
 
@@ -58,8 +58,8 @@ class HostInUse:
     def _mounted(self, number: str, name: str) -> str:
         for line in _read(self._root / "proc" / "self" / "mountinfo").splitlines():
             fields = line.split()
-            if len(fields) > 4 and fields[2] == number:
-                return f"mounted on {fields[4]}"
+            if len(fields) > 4 and (fields[2] == number or self._node(_source(fields)) == name):
+                return f"mounted on {_unescaped(fields[4])}"
         for line in _read(self._root / "proc" / "swaps").splitlines()[1:]:
             if self._node(line.split()[0]) == name:
                 return "used as swap"
@@ -105,9 +105,19 @@ class HostInUse:
         return f"open {count.decode()} times" if int(count) else ""
 
 
+def _source(fields: list[str]) -> str:
+    """What is mounted, of a line of mountinfo (proc_pid_mountinfo(5)): a file system over several devices has a number of its own."""
+    mark = fields.index("-") if "-" in fields else len(fields)
+    return _unescaped(fields[mark + 2]) if mark + 2 < len(fields) else ""
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 8)), text)
+
+
 def _device_of(spec: str) -> str:
     """The device path behind an fstab entry (fstab(5): tags, and blanks as octal escapes)."""
-    text = _FSTAB_ESCAPE.sub(lambda found: chr(int(found[1], 8)), spec)
+    text = _unescaped(spec)
     tag, equals, value = text.partition("=")
     return f"/dev/disk/{_BY[tag]}/{value.strip(chr(34))}" if equals and tag in _BY else text
 

@@ -1,11 +1,12 @@
 """One map as this node sees it now: its paths by identity, with the classes that they are shown with."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from apply.classify import SUSPENDED_SECONDS, USABLE, PathClass, PathMemory, path_class, settle
+from apply.path_facts import PathFacts
 from apply.paths import identities
-from apply.sysfs import PathFacts
 from apply.topology import Map, Path, Seen, Topology
 
 PathKey = tuple[str, str]
@@ -57,8 +58,15 @@ def observe_maps(
     paths: Mapping[PathKey, PathMemory],
     suspended: Mapping[str, float],
     now: float,
+    known: Mapping[str, Collection[str]] | None = None,
 ) -> Observed:
-    """Name and classify every path. `paths` and `suspended` are the memory of the last poll, `now` is in monotonic seconds."""
+    """Name and classify every path. `paths` and `suspended` are the memory of the last poll, `now` is in monotonic seconds.
+
+    `known` are the identities that are expected, by WWID.
+    """
+    names: dict[str, set[str]] = {wwid: set(expected) for wwid, expected in (known or {}).items()}
+    for wwid, name in paths:
+        names.setdefault(wwid, set()).add(name)
     maps: dict[str, MapView] = {}
     memory: dict[PathKey, PathMemory] = {}
     since: dict[str, float] = {}
@@ -68,7 +76,8 @@ def observe_maps(
         hcil = seen[found.uuid].hcil if found.uuid in seen else {}
         groups = {id(path): group for group, path in found.paths()}
         views = []
-        for name, path in identities((path for _, path in found.paths()), facts, hcil):
+        gone = partial(facts.gone, sysfs=found.sysfs, wwid=found.uuid)
+        for name, path in identities((path for _, path in found.paths()), facts, hcil, gone, names.get(found.uuid, ())):
             raw, reason = path_class(path)
             key = (found.uuid, name)
             cls, memory[key] = settle(raw, paths.get(key), now)

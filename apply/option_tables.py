@@ -235,8 +235,7 @@ _MAPS = _table(
 TABLES: Mapping[Scope, Mapping[str, Option]] = {
     Scope.DEFAULTS: _PER_MAP | _DEFAULTS_ONLY | _DEFAULTS_META,
     Scope.WWID: _table(Option("alias", AliasType(), note="the map's name; without it, its WWID")) | _PER_MAP | _WWID_META,
-    Scope.MULTIPATH: _STORAGE
-    | _MAPS,
+    Scope.MULTIPATH: _STORAGE | _MAPS,
     Scope.ISCSI: _STORAGE
     | _MAPS
     | _table(

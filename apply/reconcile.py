@@ -16,6 +16,7 @@ was done.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
@@ -36,6 +37,7 @@ from apply.outcome import ApplyError, ApplyOutcome, ApplyState
 from apply.ownership import Ownership
 from apply.plan import Desired, Hold, going_back, listens_to_fabric, make_plan, names_to_free, recognised, wanted_names
 from apply.preflight import foreign_maps, taken_names
+from apply.preview import Preview, preview
 from apply.render import MAIN, OVERRIDES, RenderedFile
 from apply.threads import uninterrupted
 from apply.udev import NoUdev, Triggers
@@ -110,6 +112,20 @@ class Reconciler:
             if outcome != remembered.outcome:
                 await self._ledger.record(outcome)
             return outcome
+
+    async def preview(self, desired: Desired) -> Preview:
+        """What `converge` would do now. Nothing is written, and nobody is told anything. Raises PathmeshError for unreadable host files."""
+        attempt = self._begin(desired, await self._ledger.load(), force=False)
+        with contextlib.suppress(MultipathdError):
+            attempt.before = await self._daemon.read()
+        await self._guard(attempt)
+        refused: list[ApplyError] = []
+        if attempt.plan.hold is not Hold.NOTHING:
+            held = self._held(attempt)
+            refused = [*held.errors, *held.notes]
+        elif attempt.before is not None:
+            refused = self._preflight(attempt, attempt.before)
+        return preview(attempt.plan.append, attempt.ready, attempt.names, attempt.before, deferred=attempt.deferred, refused=refused)
 
     def _begin(self, desired: Desired, remembered: Remembered, *, force: bool) -> Attempt:
         kept, present = self._dropins.kept(), self._dropins.present()
@@ -259,15 +275,14 @@ class Reconciler:
         await self._trigger(attempt, attempt.added)
 
     async def _install(self, attempt: Attempt) -> None:
-        main = attempt.plan.install.get(MAIN)
-        if main is not None:
-            neutral = neutral_main(attempt, main)
-            if neutral != main.content:
-                await uninterrupted(self._dropins.install, MAIN, RenderedFile(neutral, main.mode), self._reach)
-                await self._daemon.tell()
-                await self._daemon.idle()
-                await self._names_freed(attempt)
-        for name, file in attempt.plan.install.items():
+        files, main = dict(attempt.plan.install), attempt.main
+        if main is not None and attempt.frees:
+            files[MAIN] = main
+            await uninterrupted(self._dropins.install, MAIN, RenderedFile(neutral_main(attempt, main), main.mode), self._reach)
+            await self._daemon.tell()
+            await self._daemon.idle()
+            await self._names_freed(attempt)
+        for name, file in files.items():
             await uninterrupted(self._dropins.install, name, file, self._reach)
         await self._remove(attempt)
 

@@ -16,8 +16,8 @@ import msgspec
 
 SIZES_COMMAND = 'show maps raw format "%w|%S"'
 """WWID and size of each map; the size is rounded as people read it (`64M`, `1.5T`)."""
-PATHS_COMMAND = 'show paths raw format "%w|%i|%d|%S|%m|%s"'
-"""WWID, H:C:T:L, device, size, map (`[orphan]` for none), vendor,product,revision. The last may hold a `|` and so comes last."""
+PATHS_COMMAND = 'show paths raw format "%w|%i|%d|%S|%m|%z|%s"'
+"""WWID, H:C:T:L, device, size, map (`[orphan]` for none), serial, vendor,product,revision. The last may hold a `|` and so comes last."""
 
 
 class Path(msgspec.Struct, frozen=True):
@@ -89,7 +89,10 @@ class _Document(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Seen:
-    """A LUN whose paths the daemon sees: device to H:C:T:L; `assembled` says whether any of them is in a map."""
+    """A LUN whose paths the daemon sees: device to H:C:T:L; `assembled` says whether any of them is in a map.
+
+    `sizes` and `serials` are what its paths say, as far as they say anything: each should be one.
+    """
 
     wwid: str
     hcil: Mapping[str, str]
@@ -97,6 +100,8 @@ class Seen:
     vendor: str
     product: str
     size_bytes: int | None
+    sizes: frozenset[str] = frozenset()
+    serials: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,8 @@ _UUID = re.compile(r'"uuid"\s*:\s*"([^"\n]*)"')
 
 def clean(text: str) -> str:
     """Text of the daemon made safe to show and to name things by: bounded, one line, without control characters."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text[:MAX_TEXT])
+    text = text[:MAX_TEXT]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def parse(text: str | bytes) -> Topology:
@@ -285,14 +291,16 @@ def parse_paths(text: str) -> dict[str, Seen]:
     """What the daemon sees, by WWID, from the answer to `PATHS_COMMAND`; paths without a WWID are skipped."""
     rows: dict[str, list[list[str]]] = {}
     for line in text.splitlines():
-        fields = [field.strip() for field in line.split("|", 5)]
-        if len(fields) == 6 and fields[0]:
+        fields = [field.strip() for field in line.split("|", 6)]
+        if len(fields) == 7 and fields[0]:
             rows.setdefault(fields[0], []).append(fields)
     return {wwid: _seen(wwid, found) for wwid, found in rows.items()}
 
 
 def _seen(wwid: str, rows: list[list[str]]) -> Seen:
-    vendor, _, product = rows[0][5].partition(",")
+    vendor, _, product = rows[0][6].partition(",")
     hcil = {row[2]: row[1] for row in rows if row[2] not in ("", "-")}
     assembled = any(row[4] not in ("", "[orphan]") for row in rows)
-    return Seen(wwid, hcil, assembled, vendor.strip(), product.strip(), size_bytes(rows[0][3]))
+    sizes = frozenset(row[3] for row in rows if size_bytes(row[3]))
+    serials = frozenset(row[5] for row in rows if row[5] not in ("", "[undef]"))
+    return Seen(wwid, hcil, assembled, vendor.strip(), product.strip(), size_bytes(rows[0][3]), sizes, serials)

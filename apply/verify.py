@@ -169,12 +169,16 @@ _SYNONYMS = {
     "0": "no", "1": "yes", "off": "no", "on": "yes", "always": "yes", "unused": "no", "fail": "no", "queue": "yes",
     "infinity": "4294967295",
 }  # fmt: skip
+_MISPRINTED = frozenset({"force_sync", "retrigger_tries"})
+"""multipath-tools 0.9.4 shows `yes` and `0` for these, whatever is in effect. And `max` for a `max_fds` that is the system's limit."""
 
 
 def same_value(key: str, wanted: str, found: str | None) -> bool:
     """Whether the daemon's `found` means the same as `wanted`; it prints numbers, booleans and keys in its own spelling."""
     if found is None:
         return False
+    if key in _MISPRINTED or (key == "max_fds" and found == "max"):
+        return True
     if key == "reservation_key":
         return _hexadecimal(wanted) == _hexadecimal(found)
     return _normal(wanted) == _normal(found)

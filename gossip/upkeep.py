@@ -291,7 +291,7 @@ class Upkeep:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a peer has the same edits and another state, and none is known to have this node's: then this one may be the wrong one."""
+        """Whether a peer has the same edits and another state, and none is known to have this node's, which may then be the wrong one."""
         return bool(self.diverged) and not self._agreed - self.diverged
 
     def _refold(self) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 
 MULTIPATH_MAP = "multipath.map"
 MULTIPATH_APPLY = "multipath.apply"
+NVME_SUBSYSTEM = "nvme.subsystem"
 NODE_FACTS = "node.facts"
 GOSSIP_REACH = "gossip.reach"
 STORAGE = "storage"

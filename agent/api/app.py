@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from agent import __version__
-from agent.api import cluster, config, conflicts, events, history, membership, overrides, recording
+from agent.api import cluster, config, conflicts, events, history, importing, membership, overrides, recording, storages
 from agent.api.access import require_writer
 from agent.api.errors import http_error, pathmesh_error, unforeseen
 from agent.api.requests import check_query
@@ -34,8 +34,10 @@ async def get_openapi(_: Node, __: Request) -> Response:
 
 OPERATIONS: tuple[Operation, ...] = (
     *cluster.OPERATIONS,
+    *storages.OPERATIONS,
     *membership.OPERATIONS,
     *config.OPERATIONS,
+    *importing.OPERATIONS,
     *overrides.OPERATIONS,
     *conflicts.OPERATIONS,
     *history.OPERATIONS,

@@ -17,9 +17,7 @@ from agent.cell_view import paths_of, said, said_all
 from agent.node import Node
 from agent.picture import KINDS
 from agent.status import apply_json, lun_json, node_json, status_document
-from agent.writes import problem_json
 from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP
-from store.document import STORAGE_PREFIX
 from store.errors import UnavailableError, UsageError
 from store.limits import limit
 from store.matrix import CellState, RollUp
@@ -208,28 +206,7 @@ def _node_name(node: Node, request: Request) -> str:
     return name
 
 
-# -- storages, apply, the rest ----------------------------------------------------------------------------------------
-
-
-async def get_storages(node: Node, _: Request) -> Response:
-    config = node.picture.config
-    rows = node.picture.rows(MULTIPATH_MAP)
-    storages = []
-    for name, storage in sorted(config.model.storages.items()):
-        luns = sorted(w for w, e in config.expected.items() if any(name in (c.storage, c.via) for c in e.consumers))
-        problems = [problem_json(p) for p in config.problems if p.key == STORAGE_PREFIX + name]
-        storages.append(
-            {
-                "id": name,
-                "type": storage.type,
-                "enabled": storage.enabled,
-                "nodes": sorted(storage.nodes) if storage.nodes is not None else None,
-                "base": ":".join(storage.base) if storage.base else None,
-                "luns": [{"wwid": w, "state": rows[w].state.value if w in rows else "unknown"} for w in luns],
-                "problems": problems,
-            }
-        )
-    return json_response({"digest": config.digest, "storages": storages})
+# -- apply, the rest --------------------------------------------------------------------------------------------------
 
 
 async def get_render(node: Node, request: Request) -> Response:
@@ -238,7 +215,7 @@ async def get_render(node: Node, request: Request) -> Response:
         raise UsageError(
             "a node renders for its own multipath-tools only", code="other-node", hint=f"ask on {wanted[:63]}: pathmesh render"
         )
-    return json_response(node.host.render())
+    return json_response(await node.host.render())
 
 
 async def get_apply(node: Node, _: Request) -> Response:
@@ -303,8 +280,7 @@ OPERATIONS = (
     Operation("GET", "/v1/nodes", get_nodes, "The nodes and how they fare"),
     Operation("GET", "/v1/nodes/{name}", get_node, "One node"),
     Operation("GET", "/v1/nodes/{name}/maps", get_node_maps, "A node's maps, path groups and paths"),
-    Operation("GET", "/v1/storages", get_storages, "Storages, what they stand on and how that fares"),
-    Operation("GET", "/v1/render", get_render, "What this node would write, and the difference", query=("node",)),
+    Operation("GET", "/v1/render", get_render, "What this node would write, the difference, what else an apply would do", query=("node",)),
     Operation("GET", "/v1/apply", get_apply, "This node's apply state"),
     Operation("POST", "/v1/apply", post_apply, "Apply again now", W),
     Operation("GET", "/v1/dump", get_dump, "Everything, for scripts and support"),

@@ -1,6 +1,6 @@
 """`pathmesh render` and `pathmesh apply`: what this node's multipathd gets, and how far that is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -31,6 +31,7 @@ def render(session: Session, node: str | None, diff: bool) -> None:
         session.diff(str(body.get("diff") or ""))
         if not body.get("diff"):
             session.say("the files are as they should be")
+        session.lines([printable(line) for line in _beyond_files(body)])
     else:
         for number, (name, text) in enumerate(sorted(files.items())):
             session.lines([*([""] if number else []), session.paint(f"# {printable(name)}", "dim")])
@@ -40,6 +41,21 @@ def render(session: Session, node: str | None, diff: bool) -> None:
     if session.output != "json":
         for problem in body.get("skipped") or ():
             session.problem({"severity": "warning", **problem})
+
+
+def _beyond_files(body: Mapping[str, Any]) -> Iterator[str]:
+    """What an apply would do to this host beside its files."""
+    allow, maps = body.get("allow_list") or {}, body.get("maps") or {}
+    yield from (f"allow-list: + {wwid}" for wwid in allow.get("append") or ())
+    yield from (f"allow-list: - {wwid}" for wwid in allow.get("disable") or ())
+    yield from (f"allow-list: {each.get('message')}" for each in allow.get("deferred") or ())
+    renamed = maps.get("renamed") or {}
+    yield from (f"map {wwid}: renamed from {each.get('from')} to {each.get('to')}" for wwid, each in sorted(renamed.items()))
+    yield from (f"map {wwid}: made" for wwid in maps.get("made") or ())
+    yield from (f"map {wwid}: goes once it is unused" for wwid in maps.get("released") or ())
+    if maps.get("known") is False:
+        yield "maps: multipathd does not answer, so what becomes of them is not known"
+    yield from (f"refused ({each.get('code')}): {each.get('message')}" for each in body.get("refused") or ())
 
 
 @click.command(cls=Command)

@@ -283,6 +283,8 @@ def _records(options: Mapping[str, str], health: Mapping[str, Any]) -> Iterator[
             yield "node", node, name, text_of(cell.get(name))
         for path in cell.get("missing_paths") or ():
             yield "node", node, "missing_path", str(path)
+        for path in cell.get("failed_paths") or ():
+            yield "node", node, "failed_path", str(path)
 
 
 def _facts(health: Mapping[str, Any]) -> list[str]:
@@ -298,6 +300,11 @@ def _facts(health: Mapping[str, Any]) -> list[str]:
     return aligned(("", ""), rows, color=False, indent="  ")
 
 
+def _reasons(cell: Mapping[str, Any]) -> list[str]:
+    lost = [f"lost {path}" for path in cell.get("missing_paths") or ()]
+    return [*(cell.get("reasons") or ()), *lost, *(f"failed {path}" for path in cell.get("failed_paths") or ())]
+
+
 def _cells(session: Session, cells: Mapping[str, Any]) -> list[str]:
     rows: list[list[Cell]] = []
     for name, cell in sorted(cells.items(), key=lambda item: (severity(item[1].get("state"), CELL_SEVERITY), item[0])):
@@ -310,7 +317,7 @@ def _cells(session: Session, cells: Mapping[str, Any]) -> list[str]:
                 paths_text(cell) or "-",
                 text_of(cell.get("queueing")),
                 age_text(cell.get("age_seconds")),
-                ", ".join([*(cell.get("reasons") or ()), *(f"lost {path}" for path in cell.get("missing_paths") or ())]) or "-",
+                ", ".join(_reasons(cell)) or "-",
             ]
         )
     return aligned(("NODE", "STATE", "REDUNDANCY", "PATHS", "QUEUEING", "AGE", "REASONS"), rows, color=session.colors)

@@ -45,6 +45,9 @@ _SCOPES = {
     "defaults": "The one section for all LUNs: `pathmesh defaults set OPTION=VALUE`.",
     "wwid": "A section for each allow-listed LUN: `pathmesh lun set WWID OPTION=VALUE`. What it says goes before `defaults`.",
     "multipath": "A storage whose volumes are LUNs: `pathmesh storage add multipath ID`.",
+    "iscsi": "An iSCSI target: `pathmesh storage add iscsi ID target=IQN portals=ADDRESS,…`. See [Storages](storages.md).",
+    "fc": "LUNs that come over Fibre Channel: `pathmesh storage add fc ID`.",
+    "nvme": "Namespaces that come over NVMe, where multipathd gathers their paths: `pathmesh storage add nvme ID`.",
     "lvm": "A storage that is a volume group: `pathmesh storage add lvm ID vgname=VG`.",
 }
 

@@ -133,7 +133,7 @@ def _luns(session: Session, document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _bad_cells(session: Session, lun: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each node on which the LUN is not healthy: state, redundancy, paths, reasons, and the lost paths by name."""
+    """A line for each node on which the LUN is not healthy: state, redundancy, paths, reasons, and the lost and failed paths by name."""
     cells = lun.get("nodes") or {}
     for name, cell in sorted(cells.items(), key=lambda item: (severity(item[1].get("state"), CELL_SEVERITY), item[0])):
         state = str(cell.get("state", "unknown"))
@@ -143,6 +143,8 @@ def _bad_cells(session: Session, lun: Mapping[str, Any]) -> Iterator[str]:
         yield "      " + " ".join(words)
         for path in cell.get("missing_paths") or ():
             yield f"        lost path {printable(str(path))}"
+        for path in cell.get("failed_paths") or ():
+            yield f"        failed path {printable(str(path))}"
 
 
 def _cell_words(session: Session, cell: Mapping[str, Any]) -> Iterator[str]:

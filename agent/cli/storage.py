@@ -1,9 +1,13 @@
 """`pathmesh storage`: the storages, from which the nodes that should see a LUN are derived."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from agent.cli.base import Group
-from agent.cli.output import LUN_SEVERITY, MISSING, Cell, Painted, counts_text, severity, text_of
+from agent.cli.client import quoted
+from agent.cli.output import LUN_SEVERITY, MISSING, Cell, Painted, counts_text, size_text, text_of
 from agent.cli.session import Session
 from agent.cli.writes import (
     EDITS,
@@ -17,6 +21,9 @@ from agent.cli.writes import (
     section_path,
     write_options,
 )
+from store.errors import UsageError
+
+ACT_SECONDS = 300.0
 
 
 @click.group(cls=Group)
@@ -54,6 +61,7 @@ def add(session: Session, type: str, storage_id: str, options: tuple[str, ...], 
     Examples:
       pathmesh storage add multipath san
       pathmesh storage add lvm san-lvm vgname=vmdata base=san:3624a9370e92ace0b12e941bf000cb4d5 nodes=n1,n2
+      pathmesh storage add iscsi tgt target=iqn.2001-05.com.example:a portals=10.0.1.10,10.0.2.10 multipath=1 login=yes
     """
     client = session.client()
     body = write.body(id=storage_id, type=type, options=assignments(options))
@@ -98,28 +106,136 @@ def remove(session: Session, storage_ids: tuple[str, ...], write: Write) -> None
 
 
 @storage.command("status")
+@click.argument("storage_id", metavar="[ID]", required=False)
 @click.pass_obj
-def status(session: Session) -> None:
-    """Show the storages with the state of the LUNs below them."""
+def status(session: Session, storage_id: str | None) -> None:
+    """Show how the storages fare; with ID, how one fares on each of its nodes."""
     body = session.get("/v1/storages")
+    entries = [entry for entry in body["storages"] if storage_id in (None, entry["id"])]
+    if storage_id is not None and not entries:
+        raise UsageError(f"there is no storage {storage_id!r}", code="not-found", hint="pathmesh storage ls")
+    if session.output == "json":
+        session.json(body if storage_id is None else entries[0])
+        return
+    if storage_id is None:
+        rows = [_summary(entry) for entry in entries]
+        session.table(("STORAGE", "TYPE", "STATE", "NODES", "BASE", "LUNS"), rows, empty="no storage is configured")
+    else:
+        nodes = entries[0].get("status") or {}
+        rows = [_on_node(name, nodes[name]) for name in sorted(nodes)]
+        session.table(("NODE", "STATE", "SIZE", "FREE", "ACTIVE", "WHY"), rows, empty=f"{storage_id} is used on no node")
+    for entry in entries:
+        for problem in entry.get("problems") or ():
+            session.problem(problem)
+        for name, found in sorted((entry.get("status") or {}).items()) if storage_id is not None else ():
+            for fault in (found.get("sessions") or {}).get("errors") or ():
+                session.problem({**fault, "key": name})
+
+
+def _summary(entry: Mapping[str, Any]) -> list[Cell]:
+    states = [str(lun.get("state")) for lun in entry.get("luns") or ()]
+    state = text_of(entry.get("state"))
+    return [
+        str(entry["id"]),
+        str(entry["type"]),
+        Painted(state, state) if entry.get("enabled", True) else Painted("disabled", "dim"),
+        "all" if entry.get("nodes") is None else text_of(entry["nodes"]),
+        text_of(entry.get("base")),
+        counts_text({state: states.count(state) for state in states}, LUN_SEVERITY),
+    ]
+
+
+def _on_node(name: str, found: Mapping[str, Any]) -> list[Cell]:
+    group, sessions = found.get("vg") or {}, found.get("sessions") or {}
+    why = [str(reason) for reason in found.get("reasons") or ()]
+    why += [f"no session at {portal}" for portal in sessions.get("missing") or ()]
+    active = f"{group.get('active_volumes')} of {group.get('volumes')}" if group.get("size_bytes") else MISSING
+    state = str(found.get("state"))
+    return [name, Painted(state, state), size_text(group.get("size_bytes")), size_text(group.get("free_bytes")), active, text_of(why)]
+
+
+@storage.command("volumes")
+@click.argument("storage_id", metavar="ID")
+@click.option("--node", "node", metavar="NODE", help="The node whose volumes are shown; this one without it.")
+@click.pass_obj
+def volumes(session: Session, storage_id: str, node: str | None) -> None:
+    """List the volumes of a storage of maps, and who uses them."""
+    body = session.client().get(f"/v1/storages/{quoted(storage_id)}/volumes", {"node": node})
     if session.output == "json":
         session.json(body)
         return
-    rows: list[list[Cell]] = []
-    for entry in body["storages"]:
-        states = [str(lun.get("state")) for lun in entry.get("luns") or ()]
-        state = min(states, key=lambda state: severity(state, LUN_SEVERITY), default=MISSING)
-        rows.append(
-            [
-                str(entry["id"]),
-                str(entry["type"]),
-                Painted(state, state) if entry.get("enabled", True) else Painted("disabled", "dim"),
-                "all" if entry.get("nodes") is None else text_of(entry["nodes"]),
-                text_of(entry.get("base")),
-                counts_text({state: states.count(state) for state in states}, LUN_SEVERITY),
-            ]
-        )
-    session.table(("STORAGE", "TYPE", "STATE", "NODES", "BASE", "LUNS"), rows, empty="no storage is configured")
-    for entry in body["storages"]:
-        for problem in entry.get("problems") or ():
-            session.problem(problem)
+    rows: list[list[Cell]] = [
+        [
+            str(entry["volid"]),
+            text_of(entry.get("alias")),
+            size_text(entry.get("size_bytes")),
+            Painted(str(entry["state"]), str(entry["state"])),
+            text_of(entry.get("used_by")),
+            text_of(
+                [f"{name} {use}" for name, other in sorted(entry["nodes"].items()) if name != body["node"] for use in other["used_by"]]
+            ),
+        ]
+        for entry in body["volumes"]
+    ]
+    header = ("VOLUME", "ALIAS", "SIZE", "STATE", "USED BY", "ELSEWHERE")
+    session.table(header, rows, empty=f"{body['node']} has no volume of {storage_id}")
+
+
+@storage.command("activate")
+@click.argument("storage_id", metavar="ID")
+@click.argument("volume", metavar="[VOLUME]", required=False)
+@click.pass_obj
+def activate(session: Session, storage_id: str, volume: str | None) -> None:
+    """Make a storage ready for use on this node.
+
+    Of a storage of maps the devices are checked, of all volumes or of VOLUME (a WWID or an alias): each must be there, and be the map of
+    its LUN. Of an lvm storage the logical volumes are activated.
+    """
+    body = _act(session, storage_id, "activate", {"volume": volume} if volume else {})
+    if session.output == "json":
+        session.json(body)
+        return
+    if "vg" in body:
+        session.say(f"the volume group {body['vg']} is active on {body['node']}")
+        return
+    session.table(("VOLUME", "DEVICE"), [[str(v["volid"]), str(v["path"])] for v in body["volumes"]], empty=f"{storage_id} has no volumes")
+
+
+@storage.command("deactivate")
+@click.argument("storage_id", metavar="ID")
+@click.pass_obj
+def deactivate(session: Session, storage_id: str) -> None:
+    """Deactivate the logical volumes of an lvm storage on this node; those that are open keep it from that."""
+    body = _act(session, storage_id, "deactivate", None)
+    if session.output == "json":
+        session.json(body)
+    else:
+        session.say(f"the volume group {body['vg']} is not active on {body['node']}")
+
+
+@storage.command("create-vg")
+@click.argument("storage_id", metavar="ID")
+@click.option("--dry-run", is_flag=True, help="Check everything, make nothing.")
+@click.pass_obj
+def create_vg(session: Session, storage_id: str, dry_run: bool) -> None:
+    """Make the volume group of an lvm storage on the map of its base, from this node.
+
+    It is refused if the map is missing, has no usable path, is in use on any node, or has anything written on it: nothing is wiped. Do it
+    on one node; the others see the group then.
+
+    \b
+    Example:
+      pathmesh storage create-vg san-lvm --dry-run
+    """
+    body = _act(session, storage_id, "create-vg", None, {"dry_run": "true" if dry_run else None})
+    if session.output == "json":
+        session.json(body)
+    else:
+        done = "could be made" if dry_run else "is made"
+        session.say(f"the volume group {body['vg']} {done} on {body['path']}")
+
+
+def _act(session: Session, storage_id: str, verb: str, body: Any, query: Mapping[str, str | None] | None = None) -> Any:
+    """Ask this node to do something; LVM may take its time."""
+    client = session.client(timeout=ACT_SECONDS)
+    return client.request("POST", f"/v1/storages/{quoted(storage_id)}/{verb}", query=query or {}, body=body).json()

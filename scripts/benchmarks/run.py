@@ -14,7 +14,7 @@ from pathlib import Path
 from scripts.benchmarks.rig import say
 from scripts.benchmarks.table import Row, rows_json, table
 
-NAMES = ("edit", "health", "idle", "offline", "catchup", "matrix", "cli", "fault", "spread", "memory")
+NAMES = ("edit", "health", "idle", "offline", "catchup", "matrix", "cli", "fault", "spread", "memory", "parse")
 
 
 def main() -> int:

@@ -108,6 +108,7 @@ class Node:
                 "socket": str(self.host_socket),
                 "program": str(self.program),
                 "udev": "off",
+                "storage_tools": "off",
                 "poll_interval_ms": 500,
                 "debounce_ms": 200,
             },

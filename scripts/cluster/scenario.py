@@ -39,7 +39,7 @@ class Scenario:
         for node in self.cluster.nodes:
             _append_by_hand(node, ())
         _append_by_hand(self.n1, (HAND_MADE,))
-        self.n1.run("defaults", "set", "polling-interval=5", "no-path-retry=12")
+        self.n1.run("defaults", "set", "polling-interval=5", "no-path-retry=12", "learn-window=0")
         self.n1.run("lun", "add", LUN_A, "--alias", "vmpool-a")
         self.n1.run("lun", "add", LUN_B, "--alias", "vmpool-b")
         self.n1.run("storage", "add", "multipath", "san")
@@ -217,7 +217,7 @@ class Scenario:
 def load_sample(cluster: Cluster) -> None:
     """The demo's configuration, without the checks."""
     first = cluster.nodes[0]
-    first.run("defaults", "set", "polling-interval=5", "no-path-retry=12", "--reason", "sample")
+    first.run("defaults", "set", "polling-interval=5", "no-path-retry=12", "learn-window=0", "--reason", "sample")
     first.run("lun", "add", LUN_A, "--alias", "vmpool-a")
     first.run("lun", "add", LUN_B, "--alias", "vmpool-b")
     first.run("storage", "add", "multipath", "san")

@@ -61,6 +61,7 @@ def make_settings(directory: Path, **tables: Mapping[str, Any]) -> Settings:
             "socket": directory / "multipathd.sock",
             "program": directory / "multipathd",
             "udev": "off",
+            "storage_tools": "off",
             "poll_interval_ms": 200,
             "debounce_ms": 0,
         },

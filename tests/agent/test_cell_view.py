@@ -19,7 +19,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-names = st.sampled_from(["redundancy", "paths", "missing_paths", "queueing", "acked", "alias", "state", "reasons", "seq"])
+names = st.sampled_from(["redundancy", "paths", "missing_paths", "path_list", "queueing", "acked", "alias", "state", "reasons", "seq"])
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,15 @@ def test_any_cell_can_be_shown(detail: dict[str, Any], kind: str) -> None:
 def test_nothing_said_shows_as_nothing() -> None:
     document = cell_json(ShownCell(CellState.MISSING, ("not-reported",), None), 0)
     assert document["paths"] == NO_PATHS and document["observed_at"] is None and "last" not in document
+
+
+def test_failed_paths_are_named_by_their_identities() -> None:
+    listed = [{"id": "a", "class": "active"}, {"id": "b", "class": "failed"}, {"class": "failed"}, "odd", {"id": 7, "class": "failed"}]
+    detail = {"paths": {**NO_PATHS, "failed": 3}, "path_list": listed}
+    shown = ShownCell(CellState.DEGRADED, (), Cell(MULTIPATH_MAP, A, "degraded", (), detail))
+    assert cell_json(shown, 1)["failed_paths"] == ["b"]
+    without = ShownCell(CellState.HEALTHY, (), Cell(MULTIPATH_MAP, A, "healthy", (), {"paths": NO_PATHS, "path_list": listed}))
+    assert cell_json(without, 1)["failed_paths"] == cell_json(ShownCell(CellState.MISSING, (), None), 0)["failed_paths"] == []
 
 
 def test_a_believed_cell_has_no_last_word() -> None:

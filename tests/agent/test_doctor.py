@@ -1,5 +1,6 @@
 """Each finding of the doctor: made to be, found with what to do about it, and gone when it is over."""
 
+import dataclasses
 import shutil
 from types import SimpleNamespace
 from typing import Any
@@ -117,6 +118,20 @@ async def test_a_database_that_came_back_is_one_finding(first: Any, monkeypatch:
     assert codes(diagnose(first)) == ["database-lost"] == [p["code"] for p in problems(first)]
     shows(monkeypatch, "member", msgspec.structs.replace(first.runner.engine.member, state=MemberState.LEFT))
     assert codes(diagnose(first)) == ["left"] == [p["code"] for p in problems(first)]
+
+
+async def test_a_member_that_nobody_knows_any_more_is_named(first: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = first.runner.engine
+    ghost = msgspec.structs.replace(engine.member, name="n9", actor=b"9" * 16)
+    identity = dataclasses.replace(engine.identity, restored=True, bootstrap=(engine.member, ghost))
+    shows(monkeypatch, "identity", identity)
+    shows(monkeypatch, "caught_up", False)
+    assert "member-forgotten" not in codes(diagnose(first)), "others may tell of it yet"
+    shows(monkeypatch, "caught_up", True)
+    [finding] = [each for each in diagnose(first) if each.code == "member-forgotten"]
+    assert "n9" in finding.message and "n1" not in finding.message and "apply --now" in finding.hint
+    shows(monkeypatch, "identity", dataclasses.replace(identity, bootstrap=(engine.member,)))
+    assert "member-forgotten" not in codes(diagnose(first))
 
 
 async def test_a_member_that_is_lost_is_named_with_since_when(first: Any, cluster: Any, eventually: Any) -> None:

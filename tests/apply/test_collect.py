@@ -13,9 +13,11 @@ from apply.expected import Acceptance, Baseline, decode, encode
 from apply.facts import DaemonFacts, facts_cell, host_notes, read_facts
 from apply.model import Lun, Model, Settings
 from apply.multipathd import CommandFailed, DaemonDown, DaemonGarbage, DaemonTimeout, MultipathdError, NotInstalled, PermissionDenied
+from apply.nvme import Controller, Subsystem
 from apply.outcome import ApplyOutcome, ApplyState
+from apply.path_facts import NoFacts
+from apply.sessions import Session
 from apply.storages import ExpectedNodes
-from apply.sysfs import NoFacts
 from apply.topology import PATHS_COMMAND, SIZES_COMMAND
 from store.cells import Cell
 from store.errors import UnavailableError
@@ -49,7 +51,7 @@ class Script:
         rows = [line.split("|") for line in (folder / "paths_raw_format.out").read_text().splitlines()]
         self.answers = {
             "show maps json": (folder / "maps.json.out").read_text(),
-            PATHS_COMMAND: "".join(f"{r[0]}|{r[1]}|{r[2]}|{r[9]}|{r[12]}|{r[8]}\n" for r in rows),
+            PATHS_COMMAND: "".join(f"{r[0]}|{r[1]}|{r[2]}|{r[9]}|{r[12]}|{r[10]}|{r[8]}\n" for r in rows),
             SIZES_COMMAND: f"{W}|64M\n",
             "show maps version": "show maps version: not found\nmultipath-tools v0.9.4 (12/19, 2022)\nCLI commands reference:\n",
         }
@@ -399,3 +401,78 @@ def test_acknowledgements(options: dict[str, str], expected: Acceptance) -> None
 
 def test_stored_baselines_are_stable_bytes() -> None:
     assert encode(Baseline(("a",), {"b": 1.0, "a": 2.0})) == encode(Baseline(("a",), {"a": 2.0, "b": 1.0}))
+
+
+async def test_native_nvme_is_learned_lost_and_accepted_like_a_lun() -> None:
+    nqn = "nqn.2010-06.com.purestorage:flasharray.1"
+    one, two = Controller("nvme0", "nvme:tcp:a>b:4420", "tcp", "live"), Controller("nvme1", "nvme:tcp:c>d:4420", "tcp", "live")
+    there = [Subsystem(nqn, "M", "S", "1", "numa", (one, two), ())]
+    node = Node()
+
+    def restart() -> None:
+        node.collector = HealthCollector(
+            node.script,
+            node.records,
+            lambda: Context(**node.context),
+            nvme=lambda: tuple(there),
+            monotonic=lambda: node.now,
+            wall=lambda: 1e9,
+        )
+
+    restart()
+    found = (await node.poll())[nqn]
+    assert (found.state, found.detail["baseline"], found.detail["paths"]["expected"]) == ("healthy", [one.id, two.id], 2)
+    restart()
+    there[0] = Subsystem(nqn, "M", "S", "1", "numa", (one,), ())
+    found = (await node.poll())[nqn]
+    assert (found.state, found.reasons, found.detail["missing_paths"]) == ("degraded", ("path-lost",), [two.id])
+    there.clear()
+    assert (await node.poll())[nqn].state == "missing"
+    there.append(Subsystem(nqn, "M", "S", "1", "numa", (one, two), ()))
+    assert [(await node.poll())[nqn].state for _ in range(2)] == ["missing", "healthy"], "better is shown at the second poll"
+    there.clear()
+    await node.poll()
+    node.context["acceptances"] = {nqn: Acceptance("dot1", ())}
+    assert nqn not in await node.poll()
+    node.context["learning"] = False
+    there.append(Subsystem(nqn, "M", "S", "1", "numa", (one,), ()))
+    assert (await node.poll())[nqn].detail["baseline"] == []
+    node.script.error = NotInstalled("no package")
+    assert (await node.poll())[nqn].state == "healthy", "it needs no multipath-tools"
+
+
+async def test_a_session_without_a_disk_is_a_note_once_it_lasts() -> None:
+    class Sessions(NoFacts):
+        found: tuple[Session, ...] = (
+            Session("iqn.a", "10.0.0.1:3260", "default", True),
+            Session("iqn.a", "10.0.1.1:3260", "default", False),
+        )
+
+        def sessions(self) -> tuple[Session, ...]:
+            return self.found
+
+    node = Node()
+    node.devices = devices = Sessions()
+    node.restart()
+    assert (await node.poll())["node"].detail["notes"] == []
+    [note] = (await node.poll())["node"].detail["notes"]
+    assert note.startswith("session-without-path: ") and "iqn.a at 10.0.1.1:3260" in note and "10.0.0.1" not in note
+    devices.found = devices.found[:1]
+    assert (await node.poll())["node"].detail["notes"] == []
+
+
+async def test_the_path_that_a_session_does_not_bring_is_flagged() -> None:
+    class Sessions(NoFacts):
+        def sessions(self) -> tuple[Session, ...]:
+            return (Session("iqn.a", "10.0.0.1:3260", "default", True),)
+
+    node = Node()
+    node.devices = Sessions()
+    node.restart()
+    lost = "iscsi:10.0.0.9>10.0.0.1:3260,1,iqn.A"
+    await node.records.change(BASELINES, {W: encode(Baseline((FIRST, SECOND, lost)))})
+    found = (await node.poll())[W]
+    assert (found.detail["missing_paths"], found.detail["flags"]) == ([lost], ["session-without-path"])
+    await node.records.change(BASELINES, {W: encode(Baseline((FIRST, SECOND, lost.replace("10.0.0.1:", "10.0.0.2:"))))})
+    node.restart()
+    assert (await node.poll())[W].detail["flags"] == []

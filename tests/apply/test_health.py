@@ -74,7 +74,7 @@ def captured(name: str, now: float, **changes: Any) -> View:
     sizes = {W: 64 << 20}
     # The captured listing has the columns of the tools' own test format; ours are picked from it.
     rows = [line.split("|") for line in (folder / "paths_raw_format.out").read_text().splitlines()]
-    seen = parse_paths("".join(f"{r[0]}|{r[1]}|{r[2]}|{r[9]}|{r[12]}|{r[8]}\n" for r in rows))
+    seen = parse_paths("".join(f"{r[0]}|{r[1]}|{r[2]}|{r[9]}|{r[12]}|{r[10]}|{r[8]}\n" for r in rows))
     return dataclasses.replace(view([], now), topology=parse((folder / "maps.json.out").read_bytes()), seen=seen, sizes=sizes, **changes)
 
 
@@ -205,7 +205,7 @@ def test_a_wwid_that_cannot_be_managed_is_shown() -> None:
 
 
 def test_the_reasons_of_a_missing_map() -> None:
-    orphan = parse_paths(f"{W}|0:0:0:1|sda|2.0T|[orphan]|PURE,FlashArray\n")
+    orphan = parse_paths(f"{W}|0:0:0:1|sda|2.0T|[orphan]|SN1|PURE,FlashArray\n")
     failed = ApplyOutcome(ApplyState.FAILED, "d", errors=(ApplyError("wwid-create-failed", f"the paths of {W} are visible"),))
     assert only(view([])).reasons == ("not-visible",)
     assert only(view([], seen=orphan)).reasons == ("not-assembled",)

@@ -56,8 +56,36 @@ async def test_mounts(root: Path) -> None:
     assert await HostInUse(root).reason(W) == "mounted on /srv/data"
 
 
-async def test_swap(root: Path) -> None:
-    (root / "proc/swaps").write_text("Filename Type Size Used Priority\n/dev/dm-3 partition 1 0 -2\n")
+@pytest.mark.parametrize("place", ["/", "/boot", "/boot/efi", "/srv/with\\040blank"])
+async def test_what_the_host_boots_from_is_in_use(root: Path, place: str) -> None:
+    (root / "proc/self/mountinfo").write_text(
+        f"21 1 0:20 / /proc rw - proc proc rw\n29 1 254:3 / {place} rw shared:1 master:2 - ext4 /dev/mapper/pool rw\n"
+    )
+    assert await HostInUse(root).reason(W) == f"mounted on {place.replace(chr(92) + '040', ' ')}"
+
+
+async def test_a_file_system_with_a_number_of_its_own(root: Path) -> None:
+    (root / "proc/self/mountinfo").write_text("29 1 0:45 /@ / rw shared:1 - btrfs /dev/mapper/pool rw,subvol=/@\n")
+    assert await HostInUse(root).reason(W) == "mounted on /"
+
+
+async def test_a_partition_that_is_mounted_holds_its_map(root: Path) -> None:
+    (root / "sys/block/dm-3/holders/dm-9").touch()
+    (root / "sys/block/dm-9/dm").mkdir(parents=True)
+    (root / "sys/block/dm-9/dm/name").write_text("pool-part1\n")
+    (root / "proc/self/mountinfo").write_text("29 1 254:9 / /boot/efi rw - vfat /dev/mapper/pool-part1 rw\n")
+    assert await HostInUse(root, dmsetup(root, "echo 0")).reason(W) == "held by pool-part1"
+
+
+@pytest.mark.parametrize("line", ["", "\n\n", "29", "29 1 254:4 / / rw - ext4", "29 1 254:4 / / rw ext4 /dev/mapper/pool", "a b c d e - f"])
+async def test_odd_lines_of_mountinfo(root: Path, line: str) -> None:
+    (root / "proc/self/mountinfo").write_text(line)
+    assert await HostInUse(root, dmsetup(root, "echo 0")).reason(W) == ""
+
+
+@pytest.mark.parametrize("device", ["/dev/dm-3", "/dev/mapper/pool"])
+async def test_swap(root: Path, device: str) -> None:
+    (root / "proc/swaps").write_text(f"Filename Type Size Used Priority\n{device} partition 1 0 -2\n")
     assert await HostInUse(root).reason(W) == "used as swap"
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apply.path_facts import IscsiPortal, NoFacts, NvmeAddress
 from apply.paths import identities, identity, single_failure_domain
-from apply.sysfs import IscsiPortal, NoFacts, NvmeAddress
 from apply.topology import Path
 
 IQN = "iqn.2001-05.com.example:a"
@@ -75,6 +75,65 @@ def test_equal_identities_are_counted() -> None:
 
 def test_phantoms_never_look_like_a_port() -> None:
     assert [name for name, _ in identities([Path(), Path(), FC])] == ["fc:0x10000090fa1b2c3d>0x524a937a1b2c3d00", "phantom", "phantom#2"]
+
+
+A, B = f"iscsi:10.0.2.5>10.0.2.10:3260,1,{IQN}", f"iscsi:10.0.3.5>10.0.3.10:3260,1,{IQN}"
+
+
+@pytest.mark.parametrize(
+    ("initiator", "portal", "known", "expected"),
+    [
+        ("[undef]", "10.0.2.10", (A, B), A),
+        ("[undef]", "10.0.3.10", (A, B), B),
+        ("10.0.3.5", None, (A, B), B),
+        ("[undef]", None, (A,), A),
+        ("[undef]", "10.0.9.9", (A, B), f"iscsi:->10.0.9.9:3260,1,{IQN}"),
+        ("[undef]", "10.0.2.10", (), f"iscsi:->10.0.2.10:3260,1,{IQN}"),
+        ("10.0.2.6", "10.0.2.10", (A, B), f"iscsi:10.0.2.6>10.0.2.10:3260,1,{IQN}"),
+        ("[undef]", "10.0.2.10", (f"{A}#2", "fc:0x1>0x2"), A),
+    ],
+)
+def test_an_iscsi_path_without_a_connection_is_the_one_that_is_known(
+    initiator: str, portal: str | None, known: Sequence[str], expected: str
+) -> None:
+    facts = Facts(IscsiPortal(portal, 3260, 1) if portal else None)
+    path = Path(dev="sda", host_adapter=initiator, target_wwnn=IQN)
+    assert [name for name, _ in identities([path], facts, known=known)] == [expected]
+
+
+@given(st.permutations(["sda", "sdb", "sdc"]), st.sets(st.sampled_from(["sda", "sdb", "sdc"])))
+def test_a_known_identity_is_given_once(order: list[str], down: set[str]) -> None:
+    """Three initiators at one portal; whichever lose their connection, the three stay three and those that are up stay who they are."""
+    facts = Facts(IscsiPortal("10.0.2.10", 3260, 1))
+
+    def paths(down: set[str]) -> list[Path]:
+        own = {"sda": "10.0.2.5", "sdb": "10.0.2.6", "sdc": "10.0.2.7"}
+        return [Path(dev=dev, host_adapter="[undef]" if dev in down else own[dev], target_wwnn=IQN) for dev in order]
+
+    before = {path.dev: name for name, path in identities(paths(set()), facts)}
+    after = {path.dev: name for name, path in identities(paths(down), facts, known=before.values())}
+    assert sorted(after.values()) == sorted(before.values())
+    assert all(after[dev] == before[dev] for dev in order if dev not in down)
+
+
+def test_a_path_whose_device_is_gone_takes_no_lesser_identity() -> None:
+    class Vanishing(Facts):
+        """The kernel takes `sdb` away while its facts are read."""
+
+        def __init__(self) -> None:
+            super().__init__(ancestry="pci0000:00/host")
+            self.there = True
+
+        def ancestry(self, dev: str) -> str | None:
+            self.there = self.there and dev != "sdb"
+            return super().ancestry(dev) if dev != "sdb" else None
+
+        def gone(self, dev: str, sysfs: str = "", wwid: str = "") -> bool:
+            return dev == "sdb" and not self.there
+
+    facts = Vanishing()
+    found = identities([Path(dev="sda"), Path(dev="sdb"), Path()], facts, {"sdb": "1:0:0:1"}, facts.gone)
+    assert [name for name, _ in found] == ["other:pci0000:00/host", "phantom"]
 
 
 def test_names_are_safe_to_show() -> None:

@@ -4,13 +4,17 @@ import asyncio
 import copy
 import itertools
 import json
+import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from apply.confsyntax import without_aliases
 from apply.daemon import Timing
 from apply.hostpaths import HostPaths
 from apply.journal import Ledger, Remembered
@@ -220,6 +224,59 @@ async def test_names_are_swapped_in_two_steps(host: Host) -> None:
         assert (outcome.state, outcome.errors) == (ApplyState.IN_SYNC, ())
         assert host.reconfigures == 2
         assert await host.names() == {A: "b", B: "a", E: E, HAND: HAND}
+
+
+async def test_names_that_stuck_in_a_swap_are_freed_though_the_files_are_right(host: Host) -> None:
+    """The daemon was told while it had something else to do, refused the names, and never tries again by itself."""
+    swapped = desired(Lun(A, "b"), Lun(B, "a"), Lun(E), Lun(HAND), digest="d2")
+    async with host.running():
+        await host.converge(FIRST)
+        (host.paths.conf_dir / MAIN).write_bytes(swapped.rendered.files[MAIN].content)
+        host.paths.kept_dir.joinpath(MAIN).write_bytes(swapped.rendered.files[MAIN].content)
+        await host.client.ask("reconfigure")
+        for _ in range(100):
+            if "idle" in await host.client.ask("show daemon"):
+                await asyncio.sleep(0.01)
+        assert (await host.names())[A] == "a", "refused"
+        host.timing = IMPATIENT
+        assert (await host.converge(swapped)).state is ApplyState.IN_SYNC
+        assert await host.names() == {A: "b", B: "a", E: E, HAND: HAND}
+        before = host.files()
+        assert ((await host.converge(swapped)).state, host.reconfigures, host.files()) == (ApplyState.IN_SYNC, 0, before)
+
+
+@pytest.mark.parametrize("wanted", [FIRST, SECOND, EMPTY], ids=["first", "change", "teardown"])
+@pytest.mark.parametrize("before", [None, FIRST], ids=["nothing", "first"])
+async def test_a_preview_says_what_an_apply_then_does(host: Host, before: Desired | None, wanted: Desired) -> None:
+    hand_made(host)
+    async with host.running():
+        await host.ask("reconfigure")
+        if before is not None:
+            await host.converge(before)
+        names, files, active = await host.names(), host.files(), host.active
+        shown = await host.agent().preview(wanted)
+        assert (await host.names(), host.files(), host.active) == (names, files, active)
+        outcome = await host.converge(wanted)
+        after = await host.names()
+        assert outcome.state is ApplyState.IN_SYNC
+        assert (shown.append, shown.disable, shown.deferred, shown.refused) == (outcome.added, outcome.removed, (), ())
+        assert shown.renamed == {wwid: (names[wwid], after[wwid]) for wwid in after if names.get(wwid, after[wwid]) != after[wwid]}
+        assert set(shown.made) == after.keys() - names.keys()
+        assert set(shown.released) == names.keys() - after.keys()
+
+
+async def test_a_preview_says_why_nothing_would_be_written_and_what_is_not_known(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        edited = host.files()[MAIN] + b"# my note\n"
+        (host.paths.conf_dir / MAIN).write_bytes(edited)
+        assert [error.code for error in (await host.agent().preview(SECOND)).refused] == ["foreign-or-edited-file"]
+        (host.paths.conf_dir / MAIN).write_bytes(FIRST.rendered.files[MAIN].content)
+        taken = desired(Lun(A, HAND), Lun(B, "b"), digest="d5")
+        assert [error.code for error in (await host.agent().preview(taken)).refused] == ["alias-conflict"]
+        assert [e.code for e in (await host.agent().preview(desired(Lun(A), digest="d6", blocked=[B]))).deferred] == ["prune-deferred"]
+    blind = await host.agent().preview(SECOND)
+    assert (blind.daemon, blind.append, blind.renamed) == (False, (D,), {})
 
 
 async def test_an_edit_that_means_nothing_to_multipathd_is_not_loaded(host: Host) -> None:
@@ -577,6 +634,133 @@ async def test_after_a_crash_another_configuration_may_be_wanted(tmp_path: Path,
             assert host.active == sorted([A, C, HAND]), point
             assert (await host.remembered()).owned.keys() == {A}, point
             assert await host.names() == {A: "other", C: C, HAND: HAND}, point
+
+
+# A crash at every single step
+
+
+class Steps:
+    """Counts what an attempt does to the world, each write twice: before it and after it, and in the middle where that is possible.
+
+    Steps are transactions, what the daemon is told, and calls that change files. The reconciler makes these in threads of their own, the
+    simulated daemon in this one, which so is left out.
+    """
+
+    def __init__(self, host: Host, patch: pytest.MonkeyPatch, dies_at: int = -1) -> None:
+        self.seen: list[str] = []
+        self._dies_at = dies_at
+        self._lock = threading.Lock()
+        for name in ("fsync", "fchmod", "ftruncate", "rename", "unlink", "mkdir"):
+            patch.setattr(os, name, self._wrapped(name, getattr(os, name)))
+        patch.setattr(os, "pwrite", self._torn(os.pwrite))
+        patch.setattr(host.records, "change", self._awaited("commit", host.records.change))
+        patch.setattr(host, "ask", self._asked(host.ask))
+
+    def take(self, name: str) -> None:
+        with self._lock:
+            self.seen.append(name)
+            if len(self.seen) - 1 == self._dies_at:
+                raise Crash(name)
+
+    def _wrapped(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if threading.current_thread() is threading.main_thread():
+                return real(*args, **kwargs)
+            self.take(f"before {name}")
+            result = real(*args, **kwargs)
+            self.take(f"after {name}")
+            return result
+
+        return call
+
+    def _torn(self, real: Callable[..., int]) -> Callable[..., int]:
+        def call(fd: int, data: bytes, offset: int) -> int:
+            if threading.current_thread() is threading.main_thread():
+                return real(fd, data, offset)
+            self.take("before pwrite")
+            half = min(len(data) // 2, 9)  # within the first line: what is whole, the daemon may take up, and then it is the daemon's
+            if half:
+                real(fd, data[:half], offset)
+                self.take("amid pwrite")
+            real(fd, data[half:], offset + half)
+            self.take("after pwrite")
+            return len(data)
+
+        return call
+
+    def _asked(self, real: Callable[[str], Any]) -> Callable[[str], Any]:
+        """Other questions change nothing, and how often they are asked depends on how long the daemon takes."""
+        told = self._awaited("reconfigure", real)
+        return lambda command: told(command) if command == "reconfigure" else real(command)
+
+    def _awaited(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self.take(f"before {name}")
+            result = await real(*args, **kwargs)
+            self.take(f"after {name}")
+            return result
+
+        return call
+
+
+async def interrupted(host: Host, case: Case, number: int) -> tuple[str, Mapping[str, object]]:
+    """Die at the step with that number (-1: at none); returns the step, and the state before."""
+    await case.prepare(host)
+    before = await host.state() if case.before is not None else {}
+    with pytest.MonkeyPatch.context() as patch:
+        steps = Steps(host, patch, number)
+        if number < 0:
+            await host.converge(case.wanted)
+        else:
+            with pytest.raises(Crash):
+                await host.agent(lambda _: None).converge(case.wanted)
+    return steps.seen[-1] if number >= 0 else ",".join(steps.seen), before
+
+
+def nothing_between(host: Host, case: Case) -> None:
+    """What a dead agent left is whole: each file is an old or a new one, and what others wrote is there."""
+    sides = [side.rendered.files for side in (case.before, case.wanted) if side is not None]
+    for name, content in host.files().items():
+        if name.endswith(".conf"):
+            assert name in (MAIN, OVERRIDES)
+            whole = {side[name].content for side in sides if name in side}
+            assert content in whole or (name == MAIN and content in {without_aliases(one, {A, B}) for one in whole}), name
+    assert {HAND, C} <= set(host.active)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+async def test_a_crash_at_every_step_leaves_the_old_or_the_new_state(tmp_path: Path, case: str) -> None:
+    host = Host(tmp_path / "undisturbed")
+    async with host.running():
+        steps = (await interrupted(host, CASES[case], -1))[0].split(",")
+        end = await host.state()
+    assert len(steps) > 20
+    for number, step in enumerate(steps):
+        host = Host(tmp_path / f"{number}")
+        async with host.running():
+            died_at, before = await interrupted(host, CASES[case], number)
+            where = f"{died_at} (step {number} of {len(steps)}: {step})"
+            nothing_between(host, CASES[case])
+            after = host.agent()
+            await after.recover()
+            nothing_between(host, CASES[case])
+            if number % 2 and before:
+                host.timing = TIMING
+                back = CASES[case].before
+                assert back is not None
+                outcome = await after.converge(back)
+                if outcome.errors:  # the daemon had not done yet what the dead agent told it; the next attempt comes by itself
+                    outcome = await after.converge(back)
+                assert (outcome.state, outcome.errors) == (ApplyState.IN_SYNC, ()), where
+                found = await host.state()
+                assert {key: found[key] for key in ("files", "names", "kept")} == {
+                    key: before[key] for key in ("files", "names", "kept")
+                }, where
+                assert set(host.active) == set(before["allowed"]), where  # type: ignore[call-overload]
+            else:
+                await after.converge(CASES[case].wanted)
+                assert await host.state() == end, where
 
 
 async def test_the_crash_cases_reach_every_point(tmp_path: Path) -> None:

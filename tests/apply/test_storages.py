@@ -11,6 +11,7 @@ A = "3624a9370e92ace0b12e941bf000cb4d5"
 B = "3600a098038314353763f505349676e35"
 ALL = frozenset({"n1", "n2", "n3"})
 SAN = {"storage/san": {"type": "multipath"}}
+TGT = {"type": "iscsi", "target": "iqn.2001-05.com.example:a", "portals": "10.0.0.1,10.0.1.1"}
 
 
 def lvm(base=None, **options):
@@ -70,6 +71,17 @@ def expect(document, inferred=None, wwid=A):
             "explicit",
             [("data", "lvm", "san")],
         ),
+        ({"storage/tgt": TGT}, set(), "none", []),
+        ({"storage/tgt": TGT | {"multipath": "1"}}, ALL, "fallback", []),
+        ({"storage/tgt": TGT | {"multipath": "1", "wwids": A, "nodes": "n1"}}, {"n1"}, "storage-chain", [("tgt", "iscsi", "")]),
+        (
+            {"storage/tgt": TGT | {"multipath": "1", "nodes": "n1,n2"}, "storage/data": lvm(f"tgt:{A}", nodes="n2,n3")},
+            {"n2"},
+            "storage-chain",
+            [("data", "lvm", "tgt")],
+        ),
+        ({"storage/fab": {"type": "fc", "wwids": A, "nodes": "n3"}}, {"n3"}, "storage-chain", [("fab", "fc", "")]),
+        ({"storage/fab": {"type": "nvme"}, "storage/data": lvm(f"fab:{A}", nodes="n1")}, {"n1"}, "storage-chain", [("data", "lvm", "fab")]),
     ],
 )
 def test_rules(document, nodes, source, consumers):
@@ -97,6 +109,14 @@ def test_names_of_nodes_that_are_no_members():
     assert problems == [("unknown-node", f"wwid/{A}"), ("unknown-node", "storage/san")]
 
 
+def test_an_iscsi_storage_whose_volumes_are_no_maps_is_no_base():
+    document = {f"wwid/{A}": {}, "storage/tgt": TGT, "storage/data": lvm(f"tgt:{A}")}
+    model = build(document, {})
+    assert [(p.code, p.key) for p in model.problems] == [("broken-base", "storage/data")]
+    assert "multipath 1" in model.problems[0].message
+    assert expect(document)[0].source == "none"
+
+
 names = st.sampled_from(["san", "sbn", "data", "dbta"])
 nodes = st.sampled_from(["n1", "n1,n2", "n3,n9", None])
 storages = st.dictionaries(
@@ -107,10 +127,11 @@ storages = st.dictionaries(
             "vgname": "vg",
             "base": f"{base}:{volume}",
             **({"nodes": on} if on else {}),
-            **({"wwids": wwids} if wwids and kind == "multipath" else {}),
+            **({"wwids": wwids} if wwids and kind not in ("lvm", "zfs") else {}),
+            **(TGT | {"multipath": "1" if wwids else "0"} if kind == "iscsi" else {}),
             **({"disable": "1"} if off else {}),
         },
-        st.sampled_from(["multipath", "lvm", "zfs"]),
+        st.sampled_from(["multipath", "lvm", "zfs", "fc", "nvme", "iscsi"]),
         names,
         st.sampled_from([A, B, "lv"]),
         nodes,

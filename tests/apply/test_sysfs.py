@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from apply.sysfs import IscsiPortal, NvmeAddress, Sysfs
+from apply.path_facts import IscsiPortal, NvmeAddress
+from apply.sysfs import Sysfs
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -45,6 +46,14 @@ def test_a_size_is_believed_only_for_the_right_map(root: Path) -> None:
     assert sysfs.map_size("dm-9", "361") is None
     assert sysfs.map_size("../dm-0", "361") is None
     assert sysfs.map_size("undef", "361") is None
+
+
+def test_a_path_is_gone_when_the_kernel_has_the_map_and_not_the_path(root: Path) -> None:
+    sysfs = Sysfs(root)
+    assert not sysfs.gone("sda", "dm-0", "361")
+    assert sysfs.gone("sdx", "dm-0", "361")
+    assert not sysfs.gone("sdx", "dm-0", "362"), "a simulated multipathd names devices that this kernel never had"
+    assert not sysfs.gone("sdx", "undef", "361")
 
 
 def test_finding_a_map(root: Path) -> None:

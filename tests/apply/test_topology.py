@@ -198,13 +198,17 @@ def test_the_raw_listings() -> None:
     assert parse_sizes("35000c500a0b00001|64M\nok\nx|y\n12.3 | log line\n") == {WWID: 64 << 20}
     assert parse_sizes("ok\n") == {}
     text = (
-        "361|0:0:0:1|sda|2.0T|[orphan]|PURE,Flash|Array,8888\n"
-        "361|1:0:0:1|sdb|2.0T|[orphan]|PURE,FlashArray\n"
-        "362|0:0:0:2|sdc|64M|data01|LAB,SAN\n"
-        "|0:0:0:3|sdd|64M|[orphan]|NO,WWID\n"
+        "361|0:0:0:1|sda|2.0T|[orphan]|SN1|PURE,Flash|Array,8888\n"
+        "361|1:0:0:1|sdb|2.0T|[orphan]||PURE,FlashArray\n"
+        "362|0:0:0:2|sdc|64M|data01|A|LAB,SAN\n"
+        "362|1:0:0:2|sdd|0|data01|B|LAB,SAN\n"
+        "|0:0:0:3|sdd|64M|[orphan]||NO,WWID\n"
         "500.1 | some log line\nok\n"
     )
     seen = parse_paths(text)
-    assert seen["361"] == Seen("361", {"sda": "0:0:0:1", "sdb": "1:0:0:1"}, False, "PURE", "Flash|Array,8888", 2 << 40)
+    told = (frozenset({"2.0T"}), frozenset({"SN1"}))
+    one = Seen("361", {"sda": "0:0:0:1", "sdb": "1:0:0:1"}, False, "PURE", "Flash|Array,8888", 2 << 40, *told)
+    assert seen["361"] == one
     assert seen["362"].assembled
+    assert (seen["362"].sizes, seen["362"].serials) == ({"64M"}, {"A", "B"})
     assert seen.keys() == {"361", "362"}

@@ -110,6 +110,12 @@ def test_thousands_of_errors_are_summed_up() -> None:
         ("flush_on_last_del", "always", "yes", True),
         ("alias", "a", None, False),
         ("alias", "007", "7", True),
+        ("force_sync", "no", "yes", True),
+        ("retrigger_tries", "7", "0", True),
+        ("retrigger_delay", "7", "0", False),
+        ("max_fds", "1048576", "max", True),
+        ("max_fds", "1048576", "1024", False),
+        ("max_fds", "2048", None, False),
     ],
 )
 def test_spellings(key: str, wanted: str, found: str | None, same: bool) -> None:

@@ -84,7 +84,7 @@ PATHS = {
     "failed": int,
     "visible": int,
     "expected": (int, None),
-    "expected_source": {"configured", "defaults", "learned", "accepted", "none"},
+    "expected_source": {"configured", "defaults", "learned", "accepted", "portals", "none"},
 }
 CELL = {
     "state": {s.value for s in CellState},
@@ -92,6 +92,8 @@ CELL = {
     "reasons": [str],
     "paths": PATHS,
     "missing_paths": [str],
+    "failed_paths": [str],
+    "flags": [str],
     "queueing": {"off", "on", "retry", "none"},
     "age_seconds": (*NUMBER, None),
     "observed_at": (TIME, None),
@@ -156,6 +158,7 @@ def hosted(tmp_path_factory: pytest.TempPathFactory, live_node: Any, settings_in
     init(settings, "n1", "san")
     with live_node(settings, luns=LUNS) as node:
         changes = [
+            {"key": "defaults", "set": {"learn-window": "0"}},
             {"key": f"wwid/{A}", "set": {"alias": "vmpool-a"}},
             {"key": "storage/san", "set": {"type": "multipath"}},
             {"key": "storage/san-lvm", "set": {"type": "lvm", "base": f"san:{A}", "vgname": "vg"}},
@@ -429,12 +432,14 @@ def test_storages_show_what_they_stand_on(hosted: Any) -> None:
     document = hosted.get("/v1/storages")
     assert document["digest"] == hosted.digest().strip('"')
     lvm = {s["id"]: s for s in document["storages"]}["san-lvm"]
+    assert lvm.pop("status").keys() == {"n1"}
     assert lvm == {
         "id": "san-lvm",
         "type": "lvm",
         "enabled": True,
         "nodes": None,
         "base": f"san:{A}",
+        "state": "healthy",
         "luns": [{"wwid": A, "state": "healthy"}],
         "problems": [],
     }

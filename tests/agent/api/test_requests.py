@@ -197,7 +197,8 @@ def test_what_is_no_http_is_answered_and_ends(lone: Any) -> None:
         o
         for o in READS
         if "{edit}" not in o.path
-        and o.path not in ("/v1/luns/{wwid}", "/v1/config/wwids/{wwid}", "/v1/config/storages/{id}", "/v1/rollout")
+        and o.path
+        not in ("/v1/luns/{wwid}", "/v1/config/wwids/{wwid}", "/v1/config/storages/{id}", "/v1/rollout", "/v1/storages/{id}/volumes")
     ],
     ids=named,
 )

@@ -43,6 +43,7 @@ def test_every_command_of_this_version_is_there() -> None:
         lun ls/lun show/lun add/lun set/lun unset/lun rm/lun scan/lun accept
         defaults show/defaults set/defaults unset/overrides show/overrides set/overrides check/overrides clear
         storage ls/storage add/storage set/storage rm/storage status
+        storage volumes/storage activate/storage deactivate/storage create-vg
         config show/config edit/config apply/config diff/config export/config import
         config history/config revert/config rollout/events""".replace("\n", "/")
         .replace("        ", "")

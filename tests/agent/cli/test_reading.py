@@ -52,6 +52,14 @@ def test_the_status_screen_names_what_is_wrong(run: Run, fake_agent: Any) -> Non
     ]
 
 
+def test_failed_paths_are_named_as_lost_ones_are(run: Run, fake_agent: Any) -> None:
+    name = "iscsi:10.0.3.5>10.0.3.10:3260,1,iqn.2001-05.com.example:a"
+    (lun,) = (lun for lun in fake_agent.status["luns"] if lun["alias"])
+    lun["nodes"]["n2"] = {**lun["nodes"]["n2"], "missing_paths": [], "failed_paths": [name]}
+    lines = run("status").stdout.splitlines()
+    assert f"        failed path {name}" in lines and not any("lost path" in line for line in lines)
+
+
 def test_many_luns_still_fit_one_screen_and_verbose_shows_all(run: Run, fake_agent: Any) -> None:
     healthy, degraded = fake_agent.status["luns"]
     fake_agent.status["luns"] = [{**healthy, "wwid": f"good{n}"} for n in range(60)]
@@ -247,7 +255,7 @@ def test_lun_show_as_tsv_of_a_lun_that_nobody_sees(run: Run, fake_agent: Any) ->
 def test_missing_values_are_empty_in_tsv(run: Run, fake_agent: Any, command: str, column: int) -> None:
     fake_agent.document = {f"wwid/{LUN_B}": {}, "storage/san": {"type": "multipath"}}
     fake_agent.status["nodes"][1]["apply"] = None
-    storage: dict[str, Any] = {"id": "san", "type": "multipath", "nodes": None, "base": None, "luns": [], "problems": []}
+    storage: dict[str, Any] = {"id": "san", "type": "multipath", "nodes": None, "base": None, "state": "unused", "luns": [], "problems": []}
     scanned: dict[str, Any] = {"luns": [{"wwid": LUN_B, "vendor": " ", "product": None, "size_bytes": None, "nodes": {}}]}
     fake_agent.answers = {"/v1/storages": {"storages": [storage]}, "/v1/luns/scan": scanned}
     last = run(*command.split(), "-o", "tsv").stdout.splitlines()[-1].split("\t")
@@ -299,7 +307,7 @@ def test_lun_scan(run: Run) -> None:
         ("node ls", "n2    online (maintenance)  editor  failed   not-installed  -      0.4 s"),
         ("node maps", "    sdb  active  ready  active  fc:a>b"),
         ("member ls", "n1      admin  joined  online    9f3a21c0  0.2 s  tcp://10.0.0.1:7946"),
-        ("storage status", f"san-lvm  lvm   degraded  n1     san:{LUN_A}  1 degraded, 1 healthy"),
+        ("storage status", f"san-lvm  lvm    degraded  n1     san:{LUN_A}  1 degraded, 1 healthy"),
         ("render", "# 90-pathmesh.conf"),
         ("render --diff", "+new"),
         ("apply", "state    in-sync"),

@@ -1,0 +1,128 @@
+"""Running programs of the host: what they say, how long they may take, and what is left of those that take longer."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apply import programs
+from apply.programs import HostPrograms, Output
+from store.errors import UnavailableError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Any:
+    """`host(name, script)` makes a program; the search path has it and the system's own."""
+    found = HostPrograms(f"{tmp_path}:/usr/bin:/bin")
+
+    def make(name: str, script: str) -> HostPrograms:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+        return found
+
+    return make
+
+
+async def refused(host: HostPrograms, *argv: str, seconds: float = 10.0) -> UnavailableError:
+    with pytest.raises(UnavailableError) as caught:
+        await host.run(*argv, seconds=seconds)
+    return caught.value
+
+
+async def test_a_program_says_what_it_says(host: Any) -> None:
+    output = await host("tool", 'echo "$1 $LC_ALL"; echo warn >&2; cat; exit 5').run("tool", "a b", seconds=10)
+    assert output == Output(5, "a b C\n", "warn\n")
+
+
+async def test_nothing_of_our_environment_is_passed_on(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "x")
+    output = await host("tool", "env | cut -d= -f1 | sort | tr '\\n' ' '").run("tool", seconds=10)
+    assert set(output.stdout.split()) <= {"PATH", "LC_ALL", "LVM_SUPPRESS_FD_WARNINGS", "PWD", "OLDPWD", "SHLVL", "_"}
+
+
+@pytest.mark.parametrize(
+    ("stderr", "told"),
+    [
+        ("", "exit status 5"),
+        ("  one\n\n  two\n three\n four\n", "one; two; three"),
+        ("WARNING: x\n  Volume group not found\n", "Volume group not found"),
+        ("WARNING: x\n", "WARNING: x"),
+    ],
+)
+async def test_the_complaint_is_one_line(stderr: str, told: str) -> None:
+    assert Output(5, "", stderr).complaint == told
+
+
+async def test_a_program_that_is_not_there(host: Any) -> None:
+    nothing = host("other", "")
+    assert not nothing.has("lvm-x") and nothing.has("other")
+    fault = await refused(HostPrograms("/nonexistent"), "lvm", "pvs")
+    assert (fault.code, fault.hint) == ("program-missing", "apt install lvm2")
+
+
+async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
+    (tmp_path / "tool").write_bytes(b"\x7fELF nonsense")
+    (tmp_path / "tool").chmod(0o755)
+    assert (await refused(HostPrograms(str(tmp_path)), "tool")).code == "program-failed"
+
+
+async def test_more_than_the_bound_is_read_and_dropped(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "limit", lambda _: 10)
+    output = await host("tool", "i=0; while [ $i -lt 5000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done").run(
+        "tool", seconds=20
+    )
+    assert output == Output(0, "0123456789", "")
+
+
+async def test_one_that_takes_too_long_is_killed_with_its_children(host: Any, tmp_path: Path) -> None:
+    slow = host("tool", f"sleep 60 & echo $! > {tmp_path}/child; wait")
+    begun = time.monotonic()
+    fault = await refused(slow, "tool", "--all", seconds=1.0)
+    assert fault.code == "program-timeout" and fault.message == "tool --all did not end within 1 s"
+    assert time.monotonic() - begun < 20
+    await gone(int((tmp_path / "child").read_text()))
+    assert (await host("tool", "echo again").run("tool", seconds=10)).stdout == "again\n"
+
+
+async def test_while_one_does_not_die_no_other_is_started(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process in the kernel's hands takes no signal: the test leaves the signal out."""
+    kill, left = programs._kill, []
+    monkeypatch.setattr(programs, "_kill", left.append)
+    monkeypatch.setattr(programs, "DYING_SECONDS", 0.1)
+    tool = host("tool", "exec sleep 60")
+    assert (await refused(tool, "tool", seconds=0.5)).code == "program-timeout"
+    assert (await refused(tool, "tool")).code == "program-stuck"
+    assert (await host("other", "echo y").run("other", seconds=10)).stdout == "y\n", "others are not held up"
+    [process] = left
+    kill(process)
+    await process.wait()
+    await asyncio.sleep(0)
+    assert (await refused(tool, "tool", seconds=0.5)).code == "program-timeout", "it is started again"
+    for process in left[1:]:
+        kill(process)
+        await process.wait()
+
+
+async def test_a_cancelled_caller_leaves_nothing_behind(host: Any, tmp_path: Path) -> None:
+    tool = host("tool", f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 60")
+    task = asyncio.create_task(tool.run("tool", seconds=60))
+    end = time.monotonic() + 20
+    while not (tmp_path / "pid").exists():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await gone(int((tmp_path / "pid").read_text()))
+
+
+async def gone(pid: int) -> None:
+    """Until there is no such process but as a zombie."""
+    state, end = Path(f"/proc/{pid}/stat"), time.monotonic() + 20
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < end, f"{pid} is still there"
+        await asyncio.sleep(0.01)
