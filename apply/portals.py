@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from apply.option_types import split_list
 
 DEFAULT_PORT = 3260
+DEFAULT_INTERFACE = "default"
+"""The interface record of open-iscsi that leaves the choice of the initiator's address to routing."""
 MOST = 32
 """Portals of one storage: as many as a LUN's paths that are listed one by one."""
 TARGET_NAME = re.compile(r"(?:iqn\.[0-9]{4}-[0-9]{2}\.[A-Za-z0-9.:_-]{1,210}|eui\.[0-9A-Fa-f]{16}|naa\.(?:[0-9A-Fa-f]{16}){1,2})")

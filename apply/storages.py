@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from apply.model import Lun, Model, Problem, Severity, Storage
-from apply.option_tables import Scope
 from store.document import STORAGE_PREFIX, WWID_PREFIX
 
 NOTHING: Mapping[str, frozenset[str]] = MappingProxyType({})
@@ -79,7 +78,7 @@ def _chains(model: Model, everyone: frozenset[str]) -> dict[str, dict[Consumer, 
     for storage in model.storages.values():
         if not storage.enabled:
             continue
-        if storage.type == Scope.MULTIPATH:
+        if storage.offers_maps:
             for wwid in storage.wwids or ():
                 chains.setdefault(wwid, {})[Consumer(storage.id, storage.type, "")] = _nodes(storage, everyone)
         if storage.base is not None:
@@ -99,7 +98,7 @@ def _down(storage: Storage, model: Model, everyone: frozenset[str]) -> tuple[str
         if base is None or not base.enabled or base.id in seen:
             break
         nodes &= _nodes(base, everyone)
-        if base.type == Scope.MULTIPATH:
+        if base.offers_maps:
             return (volume if base.exposes(volume) else ""), nodes
         seen.add(base.id)
         storage = base
