@@ -280,7 +280,7 @@ class ApplyLoop:
         engine = self._engine
         remembered = engine.identity.bootstrap if engine.identity.restored else ()
         alone = len(config.members) <= 1 and all(member.name == self._name for member in remembered)
-        if engine.member is None or engine.in_doubt or not (alone or engine.caught_up):
+        if engine.member is None or not engine.member.active or engine.in_doubt or not (alone or engine.caught_up):
             return False
         if told:
             await self._in_effect.give_up(config.clock)

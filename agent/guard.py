@@ -208,10 +208,12 @@ class Keeper:
             while self._followed != self.guard.members or self._settled is not None:
                 async with self._lock:
                     changes: dict[str, object] = {"members": self._followed}
-                    if self._settled is not None:
-                        clock, self._settled = self._settled, None
-                        changes |= self._settle(clock)
+                    settled = self._settled
+                    if settled is not None:
+                        changes |= self._settle(settled)
                     await self._write(**changes)
+                    if self._settled is settled:  # not before it is written: else a full disk would make it forget
+                        self._settled = None
         except PathmeshError as fault:
             log.warning("guard not written", why=fault.message)
         finally:

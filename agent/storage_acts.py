@@ -159,6 +159,12 @@ class StorageActs:
             hint = "let multipathd make the map first, and LVM look at maps only (multipath_component_detection in lvm.conf); "
             hint += f"volumes that are active by the path keep it: pathmesh storage deactivate {storage.id}"
             raise UnavailableError(message, code="pv-on-path", hint=hint)
+        base = model.storages.get(storage.base[0]) if storage.base is not None else None
+        on = {device.wwid for device in report.members(found[0])}
+        if storage.base is not None and base is not None and base.offers_maps and storage.base[1] not in on:
+            message = f"the volume group {name} that LVM finds is not on the LUN {storage.base[1]}: it may be a copy"
+            hint = f"correct the base (pathmesh storage set {storage.id} base=…), or let this node see the right LUN"
+            raise UnavailableError(message, code="vg-not-on-base", hint=hint)
         if active := single_paths(self._loop.direct, found[0], model):
             message = f"volumes of {name} are active by a single path: {', '.join(active[:4])}"
             hint = f"stop what uses them, then: pathmesh storage deactivate {storage.id}, and activate it anew"

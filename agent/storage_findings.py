@@ -42,8 +42,8 @@ def storage_findings(node: Node) -> Iterator[Finding]:
     for name, found in sorted(node.picture.cells_of(node.birth.name, STORAGE).items()):
         cell = found.whole()
         for reason in cell.reasons:
-            if reason in _WHAT:
-                severity, what, hint = _WHAT[reason]
+            if reason != "session-missing":
+                severity, what, hint = _WHAT.get(reason, ("warning", reason, "pathmesh storage status {id}"))
                 words = {"id": name, "vg": said(cell.detail, "vg", "")}
                 yield Finding(reason, severity, f"storage {name}: {what.format(**words)}", hint.format(**words))
         if "session-missing" in cell.reasons:

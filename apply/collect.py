@@ -173,7 +173,9 @@ class HealthCollector:
 
     async def _observe_nvme(self, view: View, *, learning: bool) -> list[Cell]:
         """The cells of the native NVMe subsystems. Their controllers are learned as a LUN's paths are."""
-        before = self._baselines or {}
+        if self._baselines is None:
+            return []  # they could not be read: nothing may be written in their place, and nothing be called healthy
+        before = self._baselines
         if not self._subsystems and not any(map(is_subsystem, before)):
             return []
         after = dict(before)
@@ -183,7 +185,7 @@ class HealthCollector:
             after[subsystem.nqn] = observe(known, live(subsystem), view.wall, window) if learning else rest(known)
         with contextlib.suppress(PathmeshError):  # tried again with the next poll; until then it is not in force
             await self._remember(before, after)
-        observed = observe_nvme(self._subsystems, self._baselines or {}, self._nvme_memory, view.now, view.wall)
+        observed = observe_nvme(self._subsystems, self._baselines, self._nvme_memory, view.now, view.wall)
         self._nvme_memory = observed.memory
         self._nvme_shown = {cell.id: show(self._nvme_shown.get(cell.id), cell.state, cell.reasons, view.now) for cell in observed.cells}
         return [as_shown(cell, self._nvme_shown[cell.id]) for cell in observed.cells]

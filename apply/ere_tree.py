@@ -10,6 +10,8 @@ from store.limits import limit
 
 MAX_STATES = limit("expression_states")
 _MAX_DEPTH = 50
+_MAX_LEVELS = 120
+"""Repetitions behind one another inside groups add up; what reads a tree goes down one call or two a level."""
 _DUP_MAX = 32767
 """The highest count in braces (RE_DUP_MAX of glibc)."""
 
@@ -97,6 +99,8 @@ class _Reader:
 
     def read(self) -> Node:
         tree = self._either()
+        if _levels(tree) > _MAX_LEVELS:
+            raise ExpressionError("its parts are nested too deeply")
         if size(tree) > MAX_STATES:
             raise ExpressionError(f"it is too large (more than {MAX_STATES} states)")
         return tree
@@ -235,6 +239,22 @@ class _Reader:
 
 def _is_count(text: str, *, empty: bool) -> bool:
     return (empty and not text) or (text.isascii() and text.isdigit() and len(text) <= 6)
+
+
+def _levels(tree: Node) -> int:
+    """How deep a tree is. Without recursion: it is to say whether others may recurse."""
+    deepest, level = 0, [tree]
+    while level:
+        deepest += 1
+        parts: list[Node] = []
+        for node in level:
+            match node:
+                case Series(inner) | Either(inner):
+                    parts += inner
+                case Repeat(part):
+                    parts.append(part)
+        level = parts
+    return deepest
 
 
 def size(node: Node) -> int:

@@ -133,7 +133,9 @@ def _subjects(sighting: Sighting) -> Iterator[Subject]:
 
 
 def _rules(statements: Sequence[Statement], section: str) -> Iterator[FilterRule]:
-    """The rules of all sections of that name that multipathd takes."""
+    """The rules of all sections of that name that multipathd takes. A device's `product_blacklist` is a rule of the blacklist too."""
+    if section == "blacklist":
+        yield from _product_rules(statements)
     for statement in (child for found in statements if found.keyword == section for child in found.children):
         if statement.value is not None:
             rule = compile_rule(statement.value)
@@ -144,3 +146,14 @@ def _rules(statements: Sequence[Statement], section: str) -> Iterator[FilterRule
             vendor, product = (compile_rule(values[name]) if name in values else None for name in ("vendor", "product"))
             if vendor or product:
                 yield FilterRule("device", ("device", values.get("vendor", ""), values.get("product", "")), statement, (vendor, product))
+
+
+def _product_rules(statements: Sequence[Statement]) -> Iterator[FilterRule]:
+    devices = (child for found in statements if found.keyword == "devices" for child in found.children)
+    for statement in (child for child in devices if child.keyword == "device"):
+        values = statement.values("vendor", "product_blacklist")
+        hidden = compile_rule(values["product_blacklist"]) if "product_blacklist" in values else None
+        if hidden:
+            vendor = compile_rule(values["vendor"]) if "vendor" in values else None
+            name = ("device", values.get("vendor", ""), values["product_blacklist"])
+            yield FilterRule("device", name, statement, (vendor, hidden))

@@ -6,7 +6,9 @@ the kernel's netlink group, which needs neither root nor udevd. An event says wh
 """
 
 import errno
+import os
 import re
+import socket
 from typing import Protocol
 
 from store.errors import UnavailableError
@@ -58,7 +60,9 @@ def heard(monitor: Monitor) -> bool:
         try:
             event = monitor.poll(0)
         except OSError as fault:
-            if fault.errno != errno.ENOBUFS:
+            if fault.errno is None:
+                forgive(monitor)
+            elif fault.errno != errno.ENOBUFS:
                 raise
             return True
         if event is None:
@@ -67,11 +71,22 @@ def heard(monitor: Monitor) -> bool:
     return found
 
 
+def forgive(monitor: Monitor) -> None:
+    """Take the pending fault off the socket. It is told by a poll that fails without a number, and again until somebody has read it.
+
+    OSError for any other fault than lost events.
+    """
+    with socket.socket(fileno=os.dup(monitor.fileno())) as copy:
+        fault = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if fault not in (0, errno.ENOBUFS):
+        raise OSError(fault, os.strerror(fault))
+
+
 def open_monitor() -> Monitor:
     """Begin to hear the kernel. It may look for a library: not for the event loop. UnavailableError `no-kernel-events` if it cannot be."""
-    import pyudev  # type: ignore[import-untyped]  # loads a library: only where it is used
-
     try:
+        import pyudev  # type: ignore[import-untyped]  # loads a library: only where it is used
+
         source = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
         for subsystem in SUBSYSTEMS:
             source.filter_by(subsystem)

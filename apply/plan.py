@@ -8,8 +8,10 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from apply.confsyntax import multipaths, parse
-from apply.journal import Committed, Remembered
+from apply.journal import Remembered
 from apply.managed import NAMES, hashes_of, is_managed, sha256
 from apply.render import MAIN, Rendered, RenderedFile, body, is_ours
 from apply.wwids_file import AllowList
@@ -105,7 +107,11 @@ def recognised(remembered: Remembered, kept: Mapping[str, RenderedFile], present
     }
     if not ours:
         return remembered
-    return replace(remembered, committed=Committed({**remembered.committed.hashes, **hashes_of(ours)}))
+    found, journal = hashes_of(ours), remembered.journal
+    committed = msgspec.structs.replace(remembered.committed, hashes={**remembered.committed.hashes, **found})
+    if journal is not None:  # else going back would take away what was verified since the journal was opened
+        journal = msgspec.structs.replace(journal, saved={**journal.saved, **found})
+    return replace(remembered, committed=committed, journal=journal)
 
 
 def going_back(remembered: Remembered, kept: Mapping[str, RenderedFile], present: Mapping[str, RenderedFile]) -> dict[str, RenderedFile]:
@@ -126,7 +132,10 @@ def going_back(remembered: Remembered, kept: Mapping[str, RenderedFile], present
 
 
 def _takes_away(present: bytes | None, wanted: RenderedFile | None) -> bool:
-    """Whether the new main file lacks a LUN, the name of a LUN, or a setting that the present one has; another value is no loss."""
+    """Whether the new main file lacks a LUN, the name of a LUN, or a setting that the present one has.
+
+    Another name takes the old one away from who uses it; another value of a setting is no loss.
+    """
     if present is None or wanted is None:
         return False
     before, after = present.decode("utf-8", "replace"), wanted.content.decode("utf-8", "replace")
@@ -134,7 +143,9 @@ def _takes_away(present: bytes | None, wanted: RenderedFile | None) -> bool:
         return True
     old, new = parse(before), parse(after)
     names = multipaths(new)
-    unnamed = (wwid for wwid, values in multipaths(old).items() if "alias" in values and "alias" not in names.get(wwid, {}))
+    unnamed = (
+        wwid for wwid, values in multipaths(old).items() if "alias" in values and names.get(wwid, {}).get("alias") != values["alias"]
+    )
     return bool(old.merged("defaults").keys() - new.merged("defaults").keys()) or any(unnamed)
 
 

@@ -96,6 +96,7 @@ class HostPrograms:
         except asyncio.CancelledError:
             _kill(process)
             reading.cancel()
+            self._stuck[name] = asyncio.ensure_future(process.wait())  # until it is gone it is not started again
             raise
         assert process.returncode is not None
         return Output(process.returncode, stdout, stderr)

@@ -123,7 +123,7 @@ class Link:
 
     def hurry(self) -> None:
         """The peer was heard: if there is no connection to it, try now."""
-        if self.up or self._shaking_hands or self._loop.time() - self._opened < self._patience:
+        if self.up or self._shaking_hands or self._resolving is not None or self._loop.time() - self._opened < self._patience:
             return
         self._patience = min(self._patience * 2, REMAKE_MAX_SECONDS)
         self._drop()

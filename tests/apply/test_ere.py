@@ -126,3 +126,12 @@ def test_no_expression_is_slow(pattern: str) -> None:
 def test_any_text_is_an_expression_or_refused(pattern: str, subject: str) -> None:
     rule = compile_rule(pattern)
     assert rule is None or rule.matches(subject) in (True, False)
+
+
+def test_parts_that_are_nested_too_deeply_are_refused_at_any_depth_of_the_stack() -> None:
+    deep = b"a"
+    for _ in range(18):
+        deep = b"(" + deep + b"*" * 50 + b")"
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        read_rule(deep.decode())
+    assert compile_rule("(" * 40 + "a|b" + ")" * 40) is not None

@@ -54,6 +54,7 @@ def exceptions(*rules: str) -> str:
     [
         (blacklist('devnode "^sd[bc]$"'), {A: "sdb on n1"}),
         (blacklist('devnode "sdx"'), {A: "sdx on n2"}),
+        ('devices {\ndevice {\nvendor "PURE"\nproduct "x"\nproduct_blacklist "Flash"\n}\n}\n', {A: "PURE FlashArray"}),
         (blacklist('devnode "!^sda"'), {A: "sdb on n1"}),
         (blacklist('devnode ".*"'), {A: "sdb on n1", B: "sdaa on n1"}),
         (blacklist('devnode ".*"') + exceptions('devnode "^sd"'), {}),

@@ -11,7 +11,18 @@ from apply.diff import render_diff
 from apply.journal import Committed, Journal, Owned, Remembered
 from apply.managed import sha256
 from apply.model import Lun, Model
-from apply.plan import Desired, Hold, Plan, going_back, listens_to_fabric, make_plan, names_to_free, sorted_names, wanted_names
+from apply.plan import (
+    Desired,
+    Hold,
+    Plan,
+    going_back,
+    listens_to_fabric,
+    make_plan,
+    names_to_free,
+    recognised,
+    sorted_names,
+    wanted_names,
+)
 from apply.render import MAIN, OVERRIDES, RenderedFile, allow_list, render
 from apply.wwids_file import AllowList
 
@@ -93,7 +104,7 @@ def test_the_hashes_of_an_open_journal_make_a_file_ours() -> None:
     ("before", "after", "takes_away"),
     [
         (a_model(A), a_model(A, B), False),
-        (a_model(A), a_model(Lun("361", alias="c")), False),
+        (a_model(A), a_model(Lun("361", alias="c")), True),
         (a_model(A), a_model(A, no_path_retry="5"), False),
         (a_model(no_path_retry="5"), a_model(no_path_retry="6"), False),
         (a_model(A, B), a_model(A), True),
@@ -197,3 +208,13 @@ def test_what_a_roll_back_puts_back(
     remembered: Remembered, kept: dict[str, RenderedFile], present: dict[str, RenderedFile], back: dict[str, RenderedFile]
 ) -> None:
     assert going_back(remembered, kept, present) == back
+
+
+def test_a_file_that_the_records_do_not_know_outlives_going_back_to_before_the_journal() -> None:
+    """The records were copied with an open journal, from before the file was there; it was verified since."""
+    verified = desired(a_model(A)).rendered.files
+    old = Remembered(journal=Journal("d", {}, saved={}))
+    known = recognised(old, verified, verified)
+    assert make_plan(desired(a_model(B)), files(a_model(A)), AllowList(b""), known).hold is not Hold.FOREIGN
+    assert going_back(known, verified, verified) == verified
+    assert recognised(old, {}, verified) is old

@@ -118,6 +118,7 @@ async def test_a_cancelled_caller_leaves_nothing_behind(host: Any, tmp_path: Pat
     with pytest.raises(asyncio.CancelledError):
         await task
     await gone(int((tmp_path / "pid").read_text()))
+    await asyncio.wait_for(asyncio.gather(*tool._stuck.values()), 20)
 
 
 async def gone(pid: int) -> None:
