@@ -30,6 +30,9 @@ _WHAT: Mapping[str, tuple[str, str, str]] = {
         "correct the base: pathmesh storage set {id} base=…",
     ),
     "program-missing": ("error", "there is no LVM on this node", "apt install lvm2"),
+    "program-failed": ("error", "LVM cannot be started", "can this node run `pvs`?"),
+    "lvm-failed": ("error", "LVM failed: what is shown is what it said before", "run `pvs` on this node: what does it complain of?"),
+    "lvm-garbage": ("error", "LVM's answer cannot be read: what is shown is what it said before", "run `pvs --reportformat json` here"),
     "program-timeout": ("warning", "LVM did not answer in time: what is shown is what it said before", "does `pvs` end? pathmesh matrix"),
     "program-stuck": ("error", "LVM hangs in the kernel: what is shown is what it said before", "bring the paths of the LUN it reads back"),
     "io-hangs": ("error", "a map without paths queues, so LVM is not asked", "bring its paths back: pathmesh matrix --state failed"),
@@ -42,8 +45,8 @@ def storage_findings(node: Node) -> Iterator[Finding]:
     for name, found in sorted(node.picture.cells_of(node.birth.name, STORAGE).items()):
         cell = found.whole()
         for reason in cell.reasons:
-            if reason != "session-missing":
-                severity, what, hint = _WHAT.get(reason, ("warning", reason, "pathmesh storage status {id}"))
+            if reason in _WHAT:
+                severity, what, hint = _WHAT[reason]
                 words = {"id": name, "vg": said(cell.detail, "vg", "")}
                 yield Finding(reason, severity, f"storage {name}: {what.format(**words)}", hint.format(**words))
         if "session-missing" in cell.reasons:

@@ -76,6 +76,8 @@ class Remembered:
     committed: Committed = field(default_factory=Committed)
     pruning: tuple[str, ...] = ()
     owned: Mapping[str, Owned] = field(default_factory=dict)
+    newer: frozenset[str] = frozenset()
+    """Files that were verified here after these records were written, as far as the kept copies tell."""
 
     def known_hashes(self, name: str) -> tuple[str, ...]:
         """The hashes that make the file `name` ours, oldest first."""

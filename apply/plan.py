@@ -80,7 +80,8 @@ def make_plan(desired: Desired, files: Mapping[str, bytes], allowed: AllowList, 
     remove = tuple(name for name in NAMES if name in files and name not in desired.rendered.files)
     unwanted = remembered.owned.keys() - desired.allow_list
     foreign = tuple(name for name in (*install, *remove) if name in files and not is_managed(files[name], remembered.known_hashes(name)))
-    takes_away = bool(remove) or _takes_away(files.get(MAIN), desired.rendered.files.get(MAIN)) or bool(desired.empty and unwanted)
+    newer = any(body(files[name]) != body(install[name].content) for name in remembered.newer & install.keys())
+    takes_away = bool(remove) or newer or _takes_away(files.get(MAIN), desired.rendered.files.get(MAIN)) or bool(desired.empty and unwanted)
     ignorant = Hold.IGNORANT if takes_away and not desired.may_remove else Hold.NOTHING
     return Plan(
         install,
@@ -97,7 +98,8 @@ def make_plan(desired: Desired, files: Mapping[str, bytes], allowed: AllowList, 
 def recognised(remembered: Remembered, kept: Mapping[str, RenderedFile], present: Mapping[str, RenderedFile]) -> Remembered:
     """The records, with the files that they do not know and that are the same as the copies kept beside them.
 
-    Those were verified here, whatever the records say: a database that was put back knows an older state than its host has.
+    Those were verified here, whatever the records say: a database that was put back knows an older state than its host has, so they are
+    not written over before this node knows all that others know.
     """
     known = {name for name in present if is_managed(present[name].content, remembered.known_hashes(name))}
     ours = {
@@ -111,7 +113,7 @@ def recognised(remembered: Remembered, kept: Mapping[str, RenderedFile], present
     committed = msgspec.structs.replace(remembered.committed, hashes={**remembered.committed.hashes, **found})
     if journal is not None:  # else going back would take away what was verified since the journal was opened
         journal = msgspec.structs.replace(journal, saved={**journal.saved, **found})
-    return replace(remembered, committed=committed, journal=journal)
+    return replace(remembered, committed=committed, journal=journal, newer=frozenset(found))
 
 
 def going_back(remembered: Remembered, kept: Mapping[str, RenderedFile], present: Mapping[str, RenderedFile]) -> dict[str, RenderedFile]:
@@ -132,10 +134,7 @@ def going_back(remembered: Remembered, kept: Mapping[str, RenderedFile], present
 
 
 def _takes_away(present: bytes | None, wanted: RenderedFile | None) -> bool:
-    """Whether the new main file lacks a LUN, the name of a LUN, or a setting that the present one has.
-
-    Another name takes the old one away from who uses it; another value of a setting is no loss.
-    """
+    """Whether the new main file lacks a LUN, the name of a LUN, or a setting that the present one has; another value is no loss."""
     if present is None or wanted is None:
         return False
     before, after = present.decode("utf-8", "replace"), wanted.content.decode("utf-8", "replace")
@@ -143,9 +142,7 @@ def _takes_away(present: bytes | None, wanted: RenderedFile | None) -> bool:
         return True
     old, new = parse(before), parse(after)
     names = multipaths(new)
-    unnamed = (
-        wwid for wwid, values in multipaths(old).items() if "alias" in values and names.get(wwid, {}).get("alias") != values["alias"]
-    )
+    unnamed = (wwid for wwid, values in multipaths(old).items() if "alias" in values and "alias" not in names.get(wwid, {}))
     return bool(old.merged("defaults").keys() - new.merged("defaults").keys()) or any(unnamed)
 
 

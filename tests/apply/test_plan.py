@@ -1,6 +1,7 @@
 """What is to be done, and what may not be."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_the_hashes_of_an_open_journal_make_a_file_ours() -> None:
     ("before", "after", "takes_away"),
     [
         (a_model(A), a_model(A, B), False),
-        (a_model(A), a_model(Lun("361", alias="c")), True),
+        (a_model(A), a_model(Lun("361", alias="c")), False),
         (a_model(A), a_model(A, no_path_retry="5"), False),
         (a_model(no_path_retry="5"), a_model(no_path_retry="6"), False),
         (a_model(A, B), a_model(A), True),
@@ -217,4 +218,7 @@ def test_a_file_that_the_records_do_not_know_outlives_going_back_to_before_the_j
     known = recognised(old, verified, verified)
     assert make_plan(desired(a_model(B)), files(a_model(A)), AllowList(b""), known).hold is not Hold.FOREIGN
     assert going_back(known, verified, verified) == verified
+    other = desired(a_model(Lun("361", alias="c")), may_remove=False)
+    assert make_plan(other, files(a_model(A)), AllowList(b""), known).hold is Hold.IGNORANT, "the file is newer than what is known here"
+    assert make_plan(replace(other, may_remove=True), files(a_model(A)), AllowList(b""), known).hold is Hold.NOTHING
     assert recognised(old, {}, verified) is old
