@@ -49,6 +49,19 @@ def same(nodes: list[Node]) -> bool:
     return len({dump["state_hash"] for dump in dumps}) == 1 and len({str(dump["clock"]) for dump in dumps}) == 1
 
 
+def written(node: Node) -> dict[str, str]:
+    """What apply has put on the host: our drop-ins, and the allow-list."""
+    files = {path.name: path.read_text() for path in (node.etc / "conf.d").glob("*pathmesh*")}
+    return files | {"wwids": (node.etc / "wwids").read_text()}
+
+
+def in_sync(nodes: list[Node]) -> bool:
+    """Whether each host is as the configuration, which has to be the same everywhere, wants it."""
+    applied = [node.get("/v1/apply")["apply"] for node in nodes]
+    digests = {each[key] for each in applied for key in ("desired", "applied")}
+    return {each["state"] for each in applied} == {"in-sync"} and len(digests) == 1
+
+
 def healed(nodes: list[Node]) -> None:
     """Everybody is there, with the same state, no conflict, and an edit made anywhere arrives everywhere."""
     for node in nodes:
@@ -61,6 +74,7 @@ def healed(nodes: list[Node]) -> None:
         for node in nodes:
             wait_for(f"{author.name}'s edit is at {node.name}", lambda node=node, said=said: comment(node) == said)
     wait_for("the same state everywhere", lambda: same(nodes))
+    wait_for("applied everywhere", lambda: in_sync(nodes), 30)
     for node in nodes:
         assert node.get("/v1/conflicts")["conflicts"] == []
         assert not {"diverged", "frozen", "equivocation", "edits-refused", "cloned"} & codes(node), codes(node)
@@ -106,6 +120,19 @@ def stop(node: Node) -> None:
     assert node.stop() == 0, node.log("agent")[-2000:]
 
 
+def image(node: Node, target: Path) -> None:
+    """What an image of the whole machine holds of it: the state directory and multipath's configuration."""
+    for name in ("state", "etc"):
+        shutil.copytree(node.directory / name, target / name)
+
+
+def put_back(node: Node, source: Path) -> None:
+    """The machine as it was when the image was made."""
+    for name in ("state", "etc"):
+        shutil.rmtree(node.directory / name)
+        shutil.copytree(source / name, node.directory / name)
+
+
 def backup(node: Node, target: Path) -> None:
     """A copy of the database of a running node, as a backup tool takes it."""
     with closing(sqlite3.connect(database(node))) as source, closing(sqlite3.connect(target)) as copy:
@@ -127,6 +154,7 @@ def test_a_restored_database(cluster: list[Node], tmp_path: Path) -> None:
     backup(third, tmp_path / "backup.db")
     lost = [write(third) for _ in range(3)][-1]
     wait_for("the first has them", lambda: comment(cluster[0]) == lost)
+    wait_for("applied everywhere", lambda: in_sync(cluster), 30)
     stop(third)
     third.start_agent()
     stop(third)
@@ -143,17 +171,16 @@ def test_a_restored_database(cluster: list[Node], tmp_path: Path) -> None:
     assert not {"database-restored", "restored"} & codes(third), "that is over with the next start"
 
 
-def test_a_whole_state_directory_that_was_restored(cluster: list[Node], tmp_path: Path) -> None:
+def test_a_whole_machine_that_was_restored(cluster: list[Node], tmp_path: Path) -> None:
     third = cluster[2]
     stop(third)
-    shutil.copytree(third.directory / "state", tmp_path / "state")
+    image(third, tmp_path / "image")
     third.start_agent()
     healed(cluster)
     lost = write(third)
     wait_for("the first has it", lambda: comment(cluster[0]) == lost)
     stop(third)
-    shutil.rmtree(third.directory / "state")
-    shutil.copytree(tmp_path / "state", third.directory / "state")
+    put_back(third, tmp_path / "image")
     assert doctor(third) == {"agent-unreachable"}, "guard and database fit: nothing here can show it"
     third.start_agent()
     wait_for("its peers show it", lambda: "restored" in codes(third))
@@ -165,15 +192,14 @@ def test_a_whole_state_directory_that_was_restored(cluster: list[Node], tmp_path
 def test_an_edit_made_before_the_peers_could_warn_collides_with_none(cluster: list[Node], tmp_path: Path) -> None:
     first, second, third = cluster
     stop(third)
-    shutil.copytree(third.directory / "state", tmp_path / "state")
+    image(third, tmp_path / "image")
     third.start_agent()
     healed(cluster)
     lost = write(third)
     wait_for("the first has it", lambda: comment(first) == lost)
     for node in cluster:
         stop(node)
-    shutil.rmtree(third.directory / "state")
-    shutil.copytree(tmp_path / "state", third.directory / "state")
+    put_back(third, tmp_path / "image")
     third.start_agent()
     blind = write(third)
     for node in (first, second):
@@ -203,20 +229,8 @@ def test_a_damaged_database(cluster: list[Node]) -> None:
     healed(cluster)
 
 
-def written(node: Node) -> dict[str, str]:
-    """What apply has put on the host: our drop-ins, and the allow-list."""
-    files = {path.name: path.read_text() for path in (node.etc / "conf.d").glob("*pathmesh*")}
-    return files | {"wwids": (node.etc / "wwids").read_text()}
-
-
-def in_sync(node: Node) -> bool:
-    return bool(node.get("/v1/apply")["apply"]["state"] == "in-sync")
-
-
 def test_a_wiped_database_takes_nothing_from_the_host(cluster: list[Node]) -> None:
     first, second, third = cluster
-    for node in cluster:
-        wait_for(f"{node.name} has applied it", lambda node=node: in_sync(node), 30)
     before = written(third)
     assert LUN_A in before["wwids"] and LUN_B in before["wwids"] and len(before) == 2
     for node in cluster:
@@ -233,7 +247,6 @@ def test_a_wiped_database_takes_nothing_from_the_host(cluster: list[Node]) -> No
     assert first.ask("PATCH", f"/v1/config/wwids/{LUN_B}", {"set": {"alias": "renamed"}}, if_match=digest).status == 200
     second.start_agent()
     healed(cluster)
-    wait_for("it is in sync again", lambda: in_sync(third), 40)
     after = written(third)
     assert after["wwids"] == before["wwids"] and "renamed" in after["90-pathmesh.conf"]
 
@@ -250,7 +263,6 @@ def test_the_founder_with_a_database_from_when_it_was_alone(cluster: list[Node])
     first.start_agent()
     assert "database-restored" in codes(first)
     healed(cluster)
-    wait_for("it is in sync", lambda: in_sync(first), 40)
     assert written(first)["wwids"] == before["wwids"]
 
 
