@@ -186,7 +186,7 @@ class ApplyLoop:
                 else await self._reconciler.converge(await self._desired(config, told=force), force=force)
             )
             if outcome.state is ApplyState.IN_SYNC and held is None and not self._purging:
-                await self._in_effect.reached(config.clock)
+                await self._in_effect.reached(config.clock, lambda: self._picture.config.clock)
         except Exception as fault:  # the host is not in our hands; its last good state stays, and the next try comes
             log.error("apply failed", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
             outcome = self._failed(digest, fault)

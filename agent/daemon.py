@@ -148,7 +148,8 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         transport = ZeroMQTransport(keys, settings.gossip.listen, engine.allowed, received, knocked=knocked)
         stack.callback(transport.close)
         records = DatabaseRecords(database)
-        host = Host(settings, birth.name, records, AppliedClock(records, guard), picture, engine, skew.known)
+        applied_clock = AppliedClock(records, guard)
+        host = Host(settings, birth.name, records, applied_clock, picture, engine, skew.known)
         keeper = HealthKeeper(database, engine)
 
         def published(change: Publish) -> None:
@@ -167,7 +168,8 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
             alarms.raise_alarm(alarm.code, alarm.message)
             sources.alarmed(alarm)
 
-        runner = Runner(engine, transport, GuardedLog(database, guard), published=published, alarmed=alarmed, recording=recording)
+        guarded = GuardedLog(database, guard, applied_clock)
+        runner = Runner(engine, transport, guarded, published=published, alarmed=alarmed, recording=recording)
         stack.push_async_callback(runner.stop)
         host.attach(runner)
         writer = Writer(engine, runner, picture)

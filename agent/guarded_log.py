@@ -6,17 +6,17 @@ from agent.applied_clock import AppliedClock
 from agent.guard import Keeper
 from store.base import decode_base
 from store.clocks import Dot, Vector
-from store.database import Database, DatabaseRecords
+from store.database import Database
 from store.edits import SignedEdit, decode_edit
 
 
 class GuardedLog:
     """Makes edits durable, and before them the room for them in the guard. UnavailableError from any method: nothing was kept."""
 
-    def __init__(self, database: Database, keeper: Keeper) -> None:
+    def __init__(self, database: Database, keeper: Keeper, applied: AppliedClock) -> None:
         self._database = database
         self._keeper = keeper
-        self._applied = AppliedClock(DatabaseRecords(database), keeper)
+        self._applied = applied
         self._actor = keeper.guard.birth.actor
 
     async def commit_edits(self, batch: Iterable[SignedEdit]) -> int:
@@ -29,13 +29,14 @@ class GuardedLog:
 
     async def rebase(self, base: bytes, gone: Iterable[Dot], log: Iterable[bytes] | None = None) -> None:
         """Durable when it returns. A log that is replaced as a whole may hold own edits that this node had lost, and lack others."""
-        log = None if log is None else tuple(log)
-        if log is not None:
-            clock = _clock(base, log)
-            await self._keeper.reserve(clock.get(self._actor, 0))
-            # Before: else a crash in between leaves a clock that nobody will ever have. What is here until then has all of it anyway.
-            await self._applied.replaced(clock)
-        await self._database.rebase(base, gone, log)
+        if log is None:
+            await self._database.rebase(base, gone)
+            return
+        log = tuple(log)
+        clock = _clock(base, log)
+        await self._keeper.reserve(clock.get(self._actor, 0))
+        async with self._applied.replaced(clock):
+            await self._database.rebase(base, gone, log)
 
     async def set_epoch(self, epoch: int) -> None:
         """Durable when it returns: first in the database, for a guard that is ahead of it means an older database."""

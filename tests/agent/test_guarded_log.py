@@ -54,7 +54,8 @@ class Bench:
         guard = Guard(Birth("n1", actor, "c1", "san"), epoch=1, least=1, ceiling=1)
         write_guard(directory, guard)
         self.disk, self.keeper = Disk(directory), Keeper(directory, guard)
-        self.log = GuardedLog(self.disk, self.keeper)  # type: ignore[arg-type]
+        self.applied = AppliedClock(self.disk.records, self.keeper)
+        self.log = GuardedLog(self.disk, self.keeper, self.applied)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -89,8 +90,8 @@ async def test_a_log_that_is_replaced_may_bring_own_edits_back(bench: Bench, scr
 
 async def test_what_a_replaced_log_has_not_is_waited_for_by_nobody(bench: Bench, scribe: Any) -> None:
     mine, theirs = scribe.actor("n1"), scribe.actor("n2")
-    applied = AppliedClock(bench.disk.records, bench.keeper)
-    await applied.reached({mine: 7, theirs: 3})
+    applied = bench.applied
+    await applied.reached({mine: 7, theirs: 3}, lambda: {mine: 7, theirs: 3})
     await bench.log.rebase(encode_base(Base(clock={mine: 4, theirs: 9})), ())
     assert await applied.read() == {mine: 7, theirs: 3}, "a collection loses nothing"
     await bench.log.rebase(encode_base(Base(clock={mine: 4, theirs: 9})), (), ())
