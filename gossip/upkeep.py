@@ -297,7 +297,7 @@ class Upkeep:
     def _refold(self) -> bool:
         """Work the state out anew from what is kept; whether it was wrong in memory."""
         replica = self._state.replica
-        fresh = Replica(replica.cluster_id, self._state.identity.verify, replica.edits(), replica.base)
+        fresh = replica.anew(replica.edits(), replica.base)
         if fresh.fold.state_hash == replica.fold.state_hash:
             return False
         self._state.counters["states_refolded"] += 1

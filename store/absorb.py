@@ -49,7 +49,7 @@ def absorb(old: Replica, snapshot: Snapshot) -> Absorbed:
     An edit that `old` has and the snapshot has not is in the new replica, in `late`, or counted in `dropped`: because it was void, because
     later edits of `old` replaced all of it, or because it says what is there anyway.
     """
-    new = Replica(old.cluster_id, old.verify, snapshot.log, snapshot.base)
+    new = old.anew(snapshot.log, snapshot.base)
     waiting: list[SignedEdit] = []
     shared: list[SignedEdit] = []
     for signed in old.edits():

@@ -115,6 +115,13 @@ class Replica:
         copy._believed = dict(self._believed)
         return copy
 
+    def anew(self, log: Iterable[SignedEdit], base: Base | None) -> "Replica":
+        """A replica worked out from these alone. Who is believed to be gone stays so. ValueError if they do not fit together."""
+        fresh = Replica(self.cluster_id, self.verify, log, base)
+        for actor, ending in self._believed.items():
+            fresh.believe(actor, ending)
+        return fresh
+
     # -- taking edits -------------------------------------------------------------------------------------------------
 
     def admit(self, signed: SignedEdit, clock: Vector | None = None, signer: bytes | None = None) -> Admission:
@@ -294,7 +301,7 @@ class Replica:
                 place = next((n for n, other in enumerate(log) if covers(other.edit.context, dot)), len(log))
                 log.insert(place, signed)
         base = msgspec.structs.replace(self.present_base(), siblings=siblings)
-        return Replica(self.cluster_id, self.verify, log, base)
+        return self.anew(log, base)
 
     def present_base(self) -> Base:
         """A base at the present clock: with `edits()` it is the whole state. Not to be made while `unknown_kinds`."""

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store.absorb import absorb
 from store.base import Base
 from store.clocks import Dot, covers
 from store.edits import CHANGE, LATE, RESOLVE, SignedEdit, decode_edit
 from store.level import FIRST, LEVEL, LEVEL_KEY, KindIs, level_value
 from store.limits import limit
-from store.members import MEMBER_PREFIX, MemberState, Role, member_value
+from store.members import MEMBER_PREFIX, Ending, MemberState, Role, member_value
 from store.replica import CLUSTER_KEY, Admission, Replica
 from store.snapshot import make_snapshot, read_snapshot
 
@@ -46,6 +47,18 @@ def test_the_founder_introduces_itself(scribe: Any) -> None:
     assert replica.admit(founding) is Admission.DUPLICATE
     assert len(replica) == 1
     assert replica.log_bytes == len(founding.raw)
+
+
+def test_who_is_believed_gone_stays_gone_however_the_state_comes_about(scribe: Any) -> None:
+    log, _ = cluster(scribe)
+    replica = scribe.replica(*log)
+    replica.believe(scribe.actor("n2"), Ending(MemberState.RETIRED, Dot(scribe.actor("n1"), 9)))
+    assert replica.registry.by_name["n2"].state is MemberState.RETIRED
+    snapshot = read_snapshot(make_snapshot(replica), replica.cluster_id, replica.verify, {})
+    for other in (replica.copy(), replica.anew(replica.edits(), replica.base), absorb(replica, snapshot).replica):
+        assert other.registry.by_name["n2"].state is MemberState.RETIRED
+        assert other.fold.state_hash == replica.fold.state_hash, "it is no edit"
+    assert scribe.replica(*log).registry.by_name["n2"].active
 
 
 def test_only_the_first_edit_of_the_right_cluster_founds(scribe: Any) -> None:
