@@ -10,6 +10,7 @@ import structlog
 
 from agent.applied_clock import AppliedClock
 from agent.config_view import ConfigView
+from agent.knowledge import Knowledge
 from agent.picture import Picture
 from agent.woken import woken
 from apply.backoff import Backoff
@@ -23,10 +24,8 @@ from apply.reconcile import Reconciler
 from apply.render import allow_list, render
 from gossip.engine import Engine
 from gossip.events import Publish
-from store.clocks import dominates
 from store.document import OVERRIDES, WWID_PREFIX, is_config_key
 from store.errors import PathmeshError, UnavailableError
-from store.members import MemberState
 from store.records import Records
 from store.section_config import apply_digest, config_digest, text_digest
 
@@ -52,6 +51,7 @@ class ApplyLoop:
         applied_clock: AppliedClock,
         picture: Picture,
         engine: Engine,
+        knowledge: Knowledge,
         *,
         debounce: float,
         polled: asyncio.Event,
@@ -67,6 +67,7 @@ class ApplyLoop:
         self._in_effect = applied_clock
         self._picture = picture
         self._engine = engine
+        self._knowledge = knowledge
         self._debounce_seconds = debounce
         self._polled = polled
         self._tools_version = tools_version
@@ -178,7 +179,7 @@ class ApplyLoop:
         waiting = self._applied if force else None
         digest = config.apply_digest
         self._backoff = self._backoff.wanted(digest)
-        held = self._held()
+        held = None if self._purging else self._knowledge.held()
         try:
             outcome = (
                 self._unchanged(digest, held)
@@ -203,22 +204,6 @@ class ApplyLoop:
             return CHECK_SECONDS if held is None else HELD_SECONDS
         self._backoff = self._backoff.failed(digest)
         return self._backoff.seconds
-
-    def _held(self) -> ApplyError | None:
-        """Why this host keeps what it has, whatever the configuration seems to be; None if it does not."""
-        engine = self._engine
-        if self._purging:
-            return None
-        if engine.member is not None and engine.member.state is MemberState.LEFT:
-            return ApplyError("left", "this node has left the cluster: its host stays as it is", "pathmesh leave --purge takes it off")
-        if engine.config_behind:
-            message = "the configuration holds edits of a newer version, which this one cannot apply: the host stays as it is"
-            return ApplyError("config-behind", message, "upgrade pathmesh on this node")
-        if engine.frozen:
-            keys = ", ".join(sorted(engine.frozen)[:5])
-            message = f"this node and a peer differ beyond repair in {len(engine.frozen)} keys ({keys}): the host stays as it is"
-            return ApplyError("frozen", message, "keep both state directories and report it; see pathmesh doctor")
-        return None
 
     def _unchanged(self, digest: str, why: ApplyError) -> ApplyOutcome:
         """The outcome when nothing is applied."""
@@ -250,7 +235,15 @@ class ApplyLoop:
             nothing = build({}, {})
             digest = apply_digest(config_digest({}), text_digest(""))
             rendered = render(nothing, digest=digest, tools_version=None)
-            return Desired(digest, rendered, frozenset(), may_remove=True, empty=True, needed=False)
+            return Desired(
+                digest,
+                rendered,
+                frozenset(),
+                may_remove=True,
+                empty=True,
+                needed=False,
+                rendering=lambda kept: render(nothing, digest=digest, tools_version=None, kept=kept),
+            )
         model = config.model
         version, fault = None, None
         if not model.empty:
@@ -262,29 +255,13 @@ class ApplyLoop:
             digest=config.apply_digest,
             rendered=render(model, digest=config.apply_digest, tools_version=version),
             allow_list=allow_list(model),
-            may_remove=await self._may_remove(config, told=told),
+            may_remove=await self._knowledge.suffices(config, told=told),
             kept=_kept(config),
             empty=model.empty,
             needed=any(self._name in expected.nodes for expected in config.expected.values()),
             fault=fault,
+            rendering=lambda kept: render(model, digest=config.apply_digest, tools_version=version, kept=kept),
         )
-
-    async def _may_remove(self, config: ConfigView, *, told: bool = False) -> bool:
-        """Whether this node knows enough to take something away from its host.
-
-        It must be a member, must have met a peer since it started that knew nothing more (or be alone in the cluster), and must know all
-        that it knew when it last applied; and its state must not be the one that may be wrong of two that the same edits led to. Absence
-        of knowledge never removes anything: a database that was restored may know no other member, where this node did. If nobody is left
-        who could know more, somebody has to say so (`told`: apply was asked for by hand).
-        """
-        engine = self._engine
-        remembered = engine.identity.bootstrap if engine.identity.restored else ()
-        alone = len(config.members) <= 1 and all(member.name == self._name for member in remembered)
-        if engine.member is None or not engine.member.active or engine.in_doubt or not (alone or engine.caught_up):
-            return False
-        if told:
-            await self._in_effect.give_up(config.clock)
-        return dominates(config.clock, await self._in_effect.read())
 
 
 def _kept(config: ConfigView) -> dict[str, str]:

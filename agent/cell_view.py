@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from apply.outcome import APPLIED_CLOCK
-from store.cells import MULTIPATH_MAP, CellView
+from store.cells import MULTIPATH_MAP, NVME_SUBSYSTEM, Cell, CellView
 from store.matrix import Row, ShownCell
 
 NO_PATHS: Mapping[str, Any] = {
@@ -71,6 +71,16 @@ def failed_paths(detail: Mapping[str, Any]) -> list[str]:
     return [name for path in listed if (name := said(path, "id", ""))]
 
 
+def acceptance_json(detail: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The acceptance that is in force on a cell's node: the edit that says so, who wrote it, why, until when (None = for ever)."""
+    found: dict[str, Any] = said(detail, "acked", {})
+    if not said(found, "id", ""):
+        return None
+    expires = found.get("expires")
+    until = iso(expires) if isinstance(expires, int | float) and expires > 0 else None
+    return {"id": found["id"], "by": said(found, "by", ""), "reason": said(found, "reason", ""), "expires": until}
+
+
 def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
     """One cell. `age_seconds` is the reporter's and is added by whoever shows it."""
     cell = shown.cell
@@ -96,14 +106,29 @@ def cell_json(shown: ShownCell, seq: int) -> dict[str, Any]:
             "failed_paths": failed_paths(detail),
             "queueing": said(detail, "queueing", "none"),
             "flags": said_all(detail, "flags", str),
-            "acked": said(detail, "acked", {}) or None,
+            "acked": acceptance_json(detail),
         }
     else:
         document = {**{name: value for name, value in cell.detail.items() if name != APPLIED_CLOCK}, **document}
+        if cell.kind == NVME_SUBSYSTEM:
+            document["acked"] = acceptance_json(cell.detail)
     document |= {"observed_at": iso(cell.observed_at), "seq": seq}
     if shown.state.value != cell.state:
         document["last"] = {"state": cell.state, "reasons": list(cell.reasons)}
     return document
+
+
+def map_json(cell: Cell | None) -> dict[str, Any]:
+    """What a node told of one map beside its state: its device, and its path groups with their paths."""
+    detail, measures = (cell.detail, cell.measures) if cell is not None else ({}, {})
+    devices: dict[str, Any] = said(measures, "devs", {})
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for path in said_all(detail, "path_list", dict):
+        groups.setdefault(said(path, "group", 0), []).append({"dev": devices.get(said(path, "id", "")), **path})
+    return {
+        "device": said(measures, "sysfs", "") or None,
+        "path_groups": [{"group": number, "paths": paths} for number, paths in sorted(groups.items())],
+    }
 
 
 def row_json(row: Row, seq: Callable[[str, str, str], int]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.applied_clock import AppliedClock
 from agent.apply_loop import ApplyLoop
+from agent.knowledge import Knowledge
 from agent.maintenance import PREFIX as MAINTENANCE
 from agent.picture import Picture
 from agent.poll_loop import PollLoop
@@ -56,7 +57,8 @@ class Host:
         """`skew()` says how far the wall clocks of other nodes are ahead, in seconds."""
         multipath = settings.multipath
         client = MultipathdClient(multipath.socket, multipath.program, multipath.query_timeout_ms / 1000)
-        devices = Sysfs()
+        devices, programs = Sysfs(), HostPrograms()
+        in_use = HostInUse(programs=programs)
         self._name = name
         self._picture = picture
         self._paths = HostPaths(multipath.etc_dir, settings.node.state_dir)
@@ -64,20 +66,21 @@ class Host:
             self._paths,
             client,
             records,
-            in_use=HostInUse(),
+            in_use=in_use,
             attached=devices.attached_wwids,
-            udev=Udev() if multipath.udev == "auto" else NoUdev(),
+            udev=Udev(programs) if multipath.udev == "auto" else NoUdev(),
             accept_renames=multipath.accept_renames,
             timing=Timing(reconfigure=float(multipath.reconfigure_timeout_seconds)),
         )
         self._storages = StorageLoop(
             name,
             picture,
-            HostPrograms() if multipath.storage_tools == "auto" else None,
+            programs if multipath.storage_tools == "auto" else None,
             interval=multipath.poll_interval_ms / 1000,
             told=lambda: self._polling.wake(),
         )
-        self.storages = StorageActs(name, picture, self._storages, HostInUse())
+        self._knowledge = Knowledge(name, engine, applied_clock)
+        self.storages = StorageActs(name, picture, self._storages, in_use, self._knowledge)
         """What can be asked of this host's storages."""
         self._polling = PollLoop(
             name,
@@ -101,6 +104,7 @@ class Host:
             applied_clock,
             picture,
             engine,
+            self._knowledge,
             debounce=multipath.debounce_ms / 1000,
             polled=self._polling.polled,
             tools_version=self._polling.collector.tools_version,
@@ -150,13 +154,14 @@ class Host:
     async def render(self) -> dict[str, Any]:
         """What this node would write now, the difference to what is there, and what else an apply would do to this host."""
         config = self._picture.config
-        rendered = render(config.model, digest=config.apply_digest, tools_version=self._polling.collector.facts.version)
+        found, version = await self._applying.preview(), self._polling.collector.facts.version
+        rendered = render(config.model, digest=config.apply_digest, tools_version=version, kept=found.kept_names)
         current = DropIns(self._paths.conf_dir, self._paths.kept_dir).current()
         return {
             "files": {name: file.content.decode() for name, file in sorted(rendered.files.items())},
             "diff": render_diff(self._paths.conf_dir, current, rendered),
             "skipped": [problem_json(p) for p in rendered.skipped],
-            **_preview_json(await self._applying.preview()),
+            **_preview_json(found),
         }
 
 

@@ -1,17 +1,17 @@
 """What the nodes reported of their tools and of single LUNs, for judging an edit by it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from agent.picture import Picture
-from apply.hosts import Sighting
+from apply.hosts import Sighting, protocol_of
 from apply.option_tables import Version
 from store.cells import MULTIPATH_MAP, CellView
 
 MAX_SIGHTINGS = 32
 """Nodes that are asked for one LUN: the others of a large cluster see it much the same."""
-
-_PROTOCOLS = {"fc": "scsi:fcp", "iscsi": "scsi:iscsi", "sas": "scsi:sas"}
+_NO_MAP = frozenset({"missing", "absent"})
 
 
 class HostsSeen:
@@ -25,17 +25,38 @@ class HostsSeen:
         found = [
             (version, node)
             for node in self._picture.node_names()
-            if (version := _version(self._picture.node_facts(node).get("tools_version"))) is not None
+            if (version := read_version(self._picture.node_facts(node).get("tools_version"))) is not None
         ]
         return min(found, default=None)
 
     def sightings(self, wwid: str) -> Sequence[Sighting]:
-        """How nodes see a LUN that they reported."""
-        cells = ((node, self._picture.cell(node, MULTIPATH_MAP, wwid)) for node in self._picture.node_names())
-        return list(islice((_sighting(node, cell) for node, cell in cells if cell is not None), MAX_SIGHTINGS))
+        """How nodes see a LUN of which they reported a map, or paths that are in none."""
+        return list(islice((found for node in self._picture.node_names() if (found := self._seen_by(node, wwid))), MAX_SIGHTINGS))
+
+    def maps_besides(self, wwids: Collection[str]) -> Mapping[str, Sequence[Sighting]]:
+        """The maps of other LUNs than these that nodes reported, by WWID."""
+        found: dict[str, list[Sighting]] = {}
+        for node in self._picture.node_names():
+            for wwid, cell in self._picture.cells_of(node, MULTIPATH_MAP).items():
+                if wwid not in wwids and cell.state not in _NO_MAP and len(found.get(wwid, ())) < MAX_SIGHTINGS:
+                    found.setdefault(wwid, []).append(_sighting(node, wwid, cell))
+        return found
+
+    def _seen_by(self, node: str, wwid: str) -> Sighting | None:
+        cell = self._picture.cell(node, MULTIPATH_MAP, wwid)
+        if cell is not None:
+            return _sighting(node, wwid, cell)
+        visible = self._picture.node_facts(node).get("visible")
+        rows = (row for row in visible if isinstance(row, dict) and row.get("wwid") == wwid) if isinstance(visible, list) else ()
+        return next((_without_map(node, row) for row in rows), None)
 
 
-def _sighting(node: str, cell: CellView) -> Sighting:
+def _without_map(node: str, row: Mapping[str, Any]) -> Sighting:
+    """A LUN that nobody configured: a node tells of its paths only whose they are."""
+    return Sighting(node, _text(row.get("vendor")), _text(row.get("product")))
+
+
+def _sighting(node: str, wwid: str, cell: CellView) -> Sighting:
     cell = cell.whole()
     detail, paths = cell.detail, cell.measures.get("devs")
     devices = {str(identity): str(name) for identity, name in paths.items()} if isinstance(paths, dict) else {}
@@ -44,17 +65,13 @@ def _sighting(node: str, cell: CellView) -> Sighting:
         _text(detail.get("vendor")),
         _text(detail.get("product")),
         tuple(sorted({name for name in devices.values() if name not in ("", "-")})),
-        tuple(sorted({protocol for identity in devices if (protocol := _protocol(identity))})),
+        tuple(sorted({protocol for identity in devices if (protocol := protocol_of(identity))})),
+        (_text(detail.get("alias")) or wwid) if "path_list" in detail and cell.state not in _NO_MAP else "",
     )
 
 
-def _protocol(identity: str) -> str:
-    """How multipathd calls the transport of a path, by the path's identity; empty if that does not tell."""
-    kind, _, rest = identity.partition(":")
-    return f"nvme:{rest.partition(':')[0]}" if kind == "nvme" and ":" in rest else _PROTOCOLS.get(kind, "")
-
-
-def _version(text: object) -> Version | None:
+def read_version(text: object) -> Version | None:
+    """The release of multipath-tools that a node told; None if it told none, or nothing that is one."""
     parts = text.split(".") if isinstance(text, str) else []
     if not 2 <= len(parts) <= 3 or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import structlog
 
+from agent.cell_view import said_all
 from agent.config_view import ConfigView
 from agent.host_checks import HostChecks
 from agent.kernel_watch import KernelWatch
@@ -29,7 +30,7 @@ from gossip.runner import Runner, boottime_ms
 from store import level
 from store.cells import MULTIPATH_MAP, NODE_FACTS, Cell
 from store.errors import PathmeshError
-from store.matrix import Reporter
+from store.matrix import CellState, Reporter
 from store.records import Records
 
 NOT_COLLECTED = "not-collected"
@@ -135,7 +136,8 @@ class PollLoop:
         except Exception as fault:  # the host's files and answers are not in our hands; the loop must go on whatever they hold
             log.error("health not collected", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
             self._cells = [_not_collected(cell) for cell in self._cells]
-        told = [self._with_agent(cell) if cell.kind == NODE_FACTS else cell for cell in self._storages(self._cells)]
+        cells = self._storages(self._cells) if self._cells else []  # before the first whole poll nobody knows which maps there are
+        told = [self._with_agent(cell) if cell.kind == NODE_FACTS else cell for cell in cells]
         self._runner.observe([*told, self._reach_cell(), *self._offers()])
         self._took = time.perf_counter() - begun
 
@@ -148,7 +150,7 @@ class PollLoop:
         alone = engine.member is not None and len(self._picture.config.members) <= 1
         try:
             await self._regained.step(
-                lost=engine.identity.restored,
+                lost=engine.identity.restored or await self.collector.lost(),
                 alone=alone,
                 heard=heard,
                 offers=lambda: offered(engine.exchange.streams, self._name),
@@ -186,9 +188,14 @@ class PollLoop:
             outcome=self._outcome(),
             acceptances=self._acceptances(config),
             allowed_since=self._allowed_since,
-            peer_sizes=self._peer_sizes.look(self._engine.exchange.streams, self._name),
+            peer_sizes=self._peer_sizes.look(self._engine.exchange.streams, self._peers(), config.expected),
             learning=self._learning(config),
         )
+
+    def _peers(self) -> frozenset[str]:
+        """The other nodes whose word is to be compared with this one's: it is fresh, and they are not at work on their paths."""
+        heard = {name for name, reporter in self._picture.reporters().items() if reporter is Reporter.FRESH}
+        return frozenset(heard - self._picture.maintenance().keys() - {self._name})
 
     def _with_agent(self, facts: Cell) -> Cell:
         """The node's facts with what the agent adds to them: its feature level, whether it asks for its paths, what it cannot hear."""
@@ -213,8 +220,10 @@ class PollLoop:
 
 
 def _not_collected(cell: Cell) -> Cell:
-    """What is left of a cell when this node cannot look: nobody knows, and what it said last stands beside it."""
+    """What is left of a cell when this node cannot look: nobody knows, and what was known last stands beside it."""
     if cell.kind != MULTIPATH_MAP or cell.reasons == (NOT_COLLECTED,):
         return cell
-    last = {"state": cell.state, "reasons": list(cell.reasons)}
+    if cell.state == CellState.UNKNOWN:
+        return msgspec.structs.replace(cell, reasons=(NOT_COLLECTED,))
+    last = {"state": cell.state, "reasons": list(cell.reasons), "flags": said_all(cell.detail, "flags", str)}
     return msgspec.structs.replace(cell, state="unknown", reasons=(NOT_COLLECTED,), detail=cell.detail | {"last": last})

@@ -35,7 +35,21 @@ _WHAT: Mapping[str, tuple[str, str, str]] = {
     "lvm-garbage": ("error", "LVM's answer cannot be read: what is shown is what it said before", "run `pvs --reportformat json` here"),
     "program-timeout": ("warning", "LVM did not answer in time: what is shown is what it said before", "does `pvs` end? pathmesh matrix"),
     "program-stuck": ("error", "LVM hangs in the kernel: what is shown is what it said before", "bring the paths of the LUN it reads back"),
-    "io-hangs": ("error", "a map without paths queues, so LVM is not asked", "bring its paths back: pathmesh matrix --state failed"),
+    "io-hangs": (
+        "error",
+        "a map without paths queues or a map is suspended, so LVM is not asked",
+        "bring its paths back: pathmesh matrix --state failed; dmsetup resume",
+    ),
+    "map-unknown": (
+        "warning",
+        "it is not known whether a map lets I/O hang, so LVM is not asked",
+        "pathmesh apply tells how multipathd fares; pathmesh matrix --state unknown",
+    ),
+    "storages-not-looked-at": (
+        "error",
+        "this node cannot look at what its storages stand on: what is shown is what it saw before",
+        "the agent's log says why (journalctl -u pathmesh); does a process hang in /sys or /proc?",
+    ),
 }
 """By reason: severity, words, what to do."""
 

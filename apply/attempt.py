@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from apply.confsyntax import without_aliases
+from apply.confsyntax import multipaths, without_aliases
 from apply.journal import KNOWN_HASHES, Journal, Remembered
 from apply.live import Live
 from apply.managed import NAMES, hashes_of, is_managed, sha256
@@ -19,7 +19,11 @@ from store.errors import PathmeshError
 
 @dataclass
 class Attempt:
-    """One pass of `converge`: what is wanted, what was found, and what was done so far. `saved` is what a roll-back puts back."""
+    """One pass of `converge`: what is wanted, what was found, and what was done so far.
+
+    `saved` is what a roll-back puts back. `kept_names` are names of maps whose LUNs are configured no more, by WWID, and what
+    uses each.
+    """
 
     desired: Desired
     remembered: Remembered
@@ -27,6 +31,7 @@ class Attempt:
     names: Mapping[str, str]
     saved: Mapping[str, RenderedFile]
     force: bool
+    kept_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     journal: Journal | None = None
     before: Live | None = None
     restart_pid: int = 0
@@ -52,9 +57,14 @@ class Attempt:
     def frees(self) -> bool:
         """Whether a LUN has the name that another one is to have: then names are taken away first, though all files may be as they should.
 
-        So it is after names were swapped while the daemon still dealt with something else: it refused them, and does not try again.
+        So it is after names were swapped while the daemon still dealt with something else: it refused them, and does not try again. A
+        name that somebody's own file gives is not given up, whatever ours says.
         """
-        return self.main is not None and self.before is not None and bool(names_to_free(self.names, self.before.names))
+        if self.main is None or self.before is None:
+            return False
+        names, given = self.before.names, multipaths(self.before.config)
+        waiting = names_to_free(self.names, names)
+        return any(self.plan.loads or given.get(wwid, {}).get("alias") != names[wwid] for wwid in waiting)
 
     @property
     def must_tell(self) -> bool:
@@ -74,7 +84,7 @@ def intent(attempt: Attempt, present: Mapping[str, bytes], allowed: AllowList) -
     takes_lines = attempt.desired.empty and not allowed.active.isdisjoint(attempt.ready)
     changes = attempt.plan.loads or takes_lines or attempt.frees
     heard = old is not None and old.told and old.desired == attempt.desired.digest and not changes
-    leaving = attempt.remembered.owned.keys() - attempt.desired.allow_list
+    leaving = set(attempt.ready)  # what waits is still in use
     worked = {**(working_maps(attempt.before) if attempt.before else {}), **(old.working if old else {})}
     return Journal(
         attempt.desired.digest,
@@ -110,10 +120,21 @@ def judged(attempt: Attempt, findings: Findings, now: float) -> ApplyOutcome:
         notes.append(ApplyError("restart-required", "marginal_pathgroups fpin changed", "systemctl restart multipathd, when it suits"))
     attempt.notes = list(dict.fromkeys(notes))
     state = ApplyState.FAILED if findings.errors else ApplyState.IN_SYNC
-    if attempt.desired.empty and attempt.deferred and not findings.errors:
+    waiting = [*attempt.deferred, *names_deferred(attempt)]
+    if attempt.desired.empty and waiting and not findings.errors:
         state = ApplyState.TEARDOWN
     applied = not findings.broken and not findings.overridden
-    return finished(attempt, state, [*findings.errors, *attempt.deferred], now, applied=applied)
+    return finished(attempt, state, [*findings.errors, *waiting], now, applied=applied)
+
+
+def names_deferred(attempt: Attempt) -> list[ApplyError]:
+    """An error for each name that stays, unless its line is told of already."""
+    told_of = {error.wwid for error in attempt.deferred}
+    return [
+        ApplyError("prune-deferred", f"{wwid} keeps its name {name!r}: in use: {use}", "it goes by itself once that is over", wwid=wwid)
+        for wwid, (name, use) in attempt.kept_names.items()
+        if wwid not in told_of
+    ]
 
 
 def finished(attempt: Attempt, state: ApplyState, errors: Collection[ApplyError], now: float, *, applied: bool = False) -> ApplyOutcome:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from apply.classify import PathMemory
-from apply.expected import Acceptance, Baseline, accept, adopt, decode, encode, observe, rest
+from apply.expected import Acceptance, Baseline, accept, adopt, decode, encode, forget, observe, rest
 from apply.facts import Asks, DaemonFacts, Version, daemon_down, facts_cell, host_notes, read_facts, read_version
 from apply.health import Derived, Memory, View, as_shown, derive
 from apply.holddown import Shown, show
 from apply.model import Model
 from apply.multipathd import MultipathdError
-from apply.nvme import NvmeKey, Subsystem, is_subsystem, live, observe_nvme
+from apply.nvme import NvmeKey, Subsystem, connections, is_subsystem, live, observe_nvme
 from apply.outcome import ApplyOutcome, apply_cell
 from apply.path_facts import NoFacts, PathFacts
 from apply.sessions import Session
@@ -116,6 +116,8 @@ class HealthCollector:
         self._bare: tuple[Session, ...] = ()
         """Those that were so twice in a row."""
         self._baselines: dict[str, Baseline] | None = None
+        self._lost: tuple[str, ...] = ()
+        """The LUNs of which it could not be read, at the start, which paths had been learned."""
         self.facts = DaemonFacts("unknown")
         """What the last poll learned of the daemon."""
 
@@ -145,6 +147,7 @@ class HealthCollector:
             allowed_since=context.allowed_since,
             peer_sizes=context.peer_sizes,
             learning=context.learning,
+            doing=self.facts.doing,
         )
         view = await asyncio.to_thread(self._looked_at, view)
         derived, fault = await self._derived(view, context.acceptances)
@@ -178,17 +181,26 @@ class HealthCollector:
         before = self._baselines
         if not self._subsystems and not any(map(is_subsystem, before)):
             return []
-        after = dict(before)
+        after, settings = dict(before), view.model.settings
         for subsystem in self._subsystems:
             known = before.get(subsystem.nqn, Baseline())
-            window = view.model.settings.learn_window_seconds
-            after[subsystem.nqn] = observe(known, live(subsystem), view.wall, window) if learning else rest(known)
+            if learning:
+                learned = observe(known, live(subsystem), view.wall, settings.learn_window_seconds)
+                after[subsystem.nqn] = forget(learned, connections(subsystem), view.wall, settings.forget_after_days)
+            else:
+                after[subsystem.nqn] = rest(known)
         with contextlib.suppress(PathmeshError):  # tried again with the next poll; until then it is not in force
             await self._remember(before, after)
         observed = observe_nvme(self._subsystems, self._baselines, self._nvme_memory, view.now, view.wall)
         self._nvme_memory = observed.memory
         self._nvme_shown = {cell.id: show(self._nvme_shown.get(cell.id), cell.state, cell.reasons, view.now) for cell in observed.cells}
         return [as_shown(cell, self._nvme_shown[cell.id]) for cell in observed.cells]
+
+    async def lost(self) -> bool:
+        """Whether some of what was learned before the start cannot be read. PathmeshError if the records cannot be asked at all."""
+        async with self._one_at_a_time:
+            await self._known_baselines()
+        return bool(self._lost)
 
     async def adopt(self, known: Mapping[str, tuple[str, ...]]) -> None:
         """Take over the baselines that peers remember of this node, by WWID, after it lost its own."""
@@ -233,6 +245,8 @@ class HealthCollector:
             notes.append(_bare_note(self._bare))
         if fault:
             notes.append(f"learned paths could not be kept: {fault}")
+        if self._lost:
+            notes.append(_lost_note(self._lost))
         if truncated:
             notes.append(f"{truncated} maps are not reported")
         visible = [_visible(found) for wwid, found in sorted(view.seen.items()) if wwid not in view.model.luns]
@@ -243,7 +257,9 @@ class HealthCollector:
     async def _known_baselines(self) -> dict[str, Baseline]:
         if self._baselines is None:
             stored = await self._records.load(BASELINES)
-            self._baselines = {wwid: decode(data) for wwid, data in stored.items()}
+            found = {wwid: decode(data) for wwid, data in stored.items()}
+            self._lost = tuple(sorted(wwid for wwid, baseline in found.items() if baseline is None))
+            self._baselines = {wwid: Baseline() if baseline is None else baseline for wwid, baseline in found.items()}
         return self._baselines
 
     async def _remember(self, before: Mapping[str, Baseline], after: dict[str, Baseline]) -> None:
@@ -267,6 +283,11 @@ def _bare_note(bare: Sequence[Session]) -> str:
     return (
         f"session-without-path: logged in without any disk: {shown}{more}; the array's masking, or a rescan: iscsiadm -m session --rescan"
     )
+
+
+def _lost_note(lost: Sequence[str]) -> str:
+    shown = ", ".join(map(clean, lost[:3])) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+    return f"the learned paths could not be read at the agent's start: {shown}; the others are asked, and what they lack is learned anew"
 
 
 def _visible(found: Seen) -> dict[str, Any]:

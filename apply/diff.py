@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 
 from apply.managed import NAMES
 from apply.render import Rendered
 
 
-def render_diff(conf_dir: Path, current: Mapping[str, bytes], rendered: Rendered) -> str:
+def render_diff(conf_dir: PurePath, current: Mapping[str, bytes], rendered: Rendered) -> str:
     """The unified diff from the files as they are to the files as they would be; empty if nothing would change."""
     parts: list[str] = []
     for name in NAMES:

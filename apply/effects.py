@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from apply.filters import loss_problem, losses, unchecked
+from apply.filters import hidden_maps, hidden_problem, loss_problem, losses, unchecked
 from apply.hosts import Hosts
 from apply.keywords import FILE, Section, since
 from apply.model import Model
@@ -28,7 +28,10 @@ def remarks(model: Model, hosts: Hosts) -> list[Problem]:
 
 
 def hiding(before: Model, after: Model, hosts: Hosts) -> list[Problem]:
-    """The rules by which allow-listed LUNs lose paths, as far as the way from one model to the other brings it about."""
+    """The rules by which LUNs lose paths, as far as the way from one model to the other brings it about.
+
+    Maps that nodes have and nobody configured are looked at when the rules change: what else is done leaves them alone.
+    """
     if not after.overrides:
         return []
     enabled = {wwid for wwid, lun in after.luns.items() if lun.enabled}
@@ -38,7 +41,12 @@ def hiding(before: Model, after: Model, hosts: Hosts) -> list[Problem]:
     if found and before.overrides:
         known = losses(_statements(before.overrides), earlier & wwids, hosts)
         found = {key: loss for key, loss in found.items() if key not in known or loss.luns.keys() - known[key].luns.keys()}
-    return [loss_problem(loss) for loss in found.values()]
+    problems = [loss_problem(loss) for loss in found.values()]
+    if before.overrides != after.overrides and (maps := hosts.maps_besides(enabled)):
+        hidden = hidden_maps(_statements(after.overrides), maps)
+        known = hidden_maps(_statements(before.overrides), maps) if hidden and before.overrides else {}
+        problems += [hidden_problem(loss) for key, loss in hidden.items() if key not in known or loss.luns.keys() - known[key].luns.keys()]
+    return problems
 
 
 @lru_cache(maxsize=4)

@@ -1,13 +1,16 @@
 """Which paths a map should have here: learned from what was seen, grown by itself, shrunk only by a person.
 
 A baseline belongs to one WWID on one node and outlives reboots. An identity enters it once it was usable for the learning time without
-a break; nothing leaves it but by an acceptance, which names the paths that are right from now on. An acceptance may expire: then all that
-was known before it is expected again.
+a break; nothing leaves it but by an acceptance, which names the paths that are right from now on, or after the time that a person has set
+for paths that do not come back. An acceptance may expire: then all that was known before it is expected again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
 
 import msgspec
+
+from apply.topology import clean
 
 
 class Acceptance(msgspec.Struct, frozen=True):
@@ -25,7 +28,8 @@ class Baseline(msgspec.Struct, frozen=True):
 
     `identities` is sorted and free of duplicates. `candidates` maps an identity to the unix second since which it has been usable.
     `accepted` is the acceptance in force while nothing was learned beyond it; `before` what was known when an expiring acceptance came;
-    `applied` is the last acceptance's id, so that each is applied once.
+    `applied` is the last acceptance's id, so that each is applied once. `absent` maps an identity to the number of hours in which it was
+    looked for and not found, and to the last of these (hours since 1970).
     """
 
     identities: tuple[str, ...] = ()
@@ -33,6 +37,7 @@ class Baseline(msgspec.Struct, frozen=True):
     accepted: Acceptance | None = None
     before: tuple[str, ...] = ()
     applied: str = ""
+    absent: Mapping[str, tuple[int, int]] = {}
 
     @property
     def source(self) -> str:
@@ -40,6 +45,17 @@ class Baseline(msgspec.Struct, frozen=True):
         if self.accepted is not None and set(self.accepted.identities) == set(self.identities):
             return "accepted"
         return "learned" if self.identities else "none"
+
+    def told_acceptance(self) -> dict[str, str | float] | None:
+        """The acceptance in force as a cell tells it, `expires` in unix seconds (0 = never); None if there is none.
+
+        It stays in force when more was learned since: what it let go of is not expected again.
+        """
+        found = self.accepted
+        if found is None:
+            return None
+        expires = found.expires if isfinite(found.expires) else 0.0  # no cell may hold an infinite number
+        return {"id": clean(found.id), "by": clean(found.by), "reason": clean(found.reason), "expires": expires}
 
 
 def observe(baseline: Baseline, usable: Collection[str], now: float, window: float) -> Baseline:
@@ -53,6 +69,29 @@ def observe(baseline: Baseline, usable: Collection[str], now: float, window: flo
     if not ready and candidates == baseline.candidates:
         return baseline
     return msgspec.structs.replace(baseline, identities=_union(baseline.identities, ready), candidates=candidates)
+
+
+def forget(baseline: Baseline, present: Collection[str], now: float, days: int) -> Baseline:
+    """Let go of what was not `present` for so many days (0 = never), while at least one of the expected paths is.
+
+    Only hours in which this node looked are counted, each of them once: neither a node that was down nor a wall clock that was set to
+    another year makes a path forgotten.
+    """
+    lost = [name for name in baseline.identities if name not in present]
+    if not days or not lost:
+        return msgspec.structs.replace(baseline, absent={}) if baseline.absent else baseline
+    if len(lost) == len(baseline.identities):
+        return baseline
+    hour = int(now // 3600)
+    counted = {name: baseline.absent.get(name, (0, hour)) for name in lost}
+    absent = {name: (hours + (last != hour), hour) for name, (hours, last) in counted.items()}
+    gone = {name for name, (hours, _) in absent.items() if hours >= days * 24}
+    if not gone and absent == baseline.absent:
+        return baseline
+    identities = tuple(name for name in baseline.identities if name not in gone)
+    return msgspec.structs.replace(
+        baseline, identities=identities, absent={name: known for name, known in absent.items() if name not in gone}
+    )
 
 
 def rest(baseline: Baseline) -> Baseline:
@@ -86,10 +125,20 @@ def expire(baseline: Baseline, now: float) -> Baseline:
 
 def fewer_than_peers(size: int, peers: Sequence[int]) -> bool:
     """Whether most peers know more paths of this map: a node cannot have learned a path that was missing from the start."""
-    if not peers:
-        return False
-    usual = max(sorted(set(peers)), key=list(peers).count)
-    return size < usual
+    return bool(peers) and size < _usual(peers)
+
+
+def more_than_peers(size: int, peers: Sequence[int]) -> bool:
+    """Whether most peers know fewer paths of this map: here it may have paths of another LUN with the same WWID, or be zoned too widely.
+
+    Of two nodes alone nobody knows which one is wrong; then only the one with fewer says so.
+    """
+    return len(peers) > 1 and size > _usual(peers)
+
+
+def _usual(sizes: Sequence[int]) -> int:
+    """The number that most have; of several the smallest."""
+    return max(sorted(set(sizes)), key=list(sizes).count)
 
 
 def encode(baseline: Baseline) -> bytes:
@@ -97,12 +146,12 @@ def encode(baseline: Baseline) -> bytes:
     return msgspec.msgpack.encode(baseline, order="deterministic")
 
 
-def decode(data: bytes) -> Baseline:
-    """The baseline of `encode`; anything else is an empty one, which is learned anew."""
+def decode(data: bytes) -> Baseline | None:
+    """The baseline of `encode`; None for anything else: what it said is lost."""
     try:
         return msgspec.msgpack.decode(data, type=Baseline)
     except msgspec.MsgspecError:
-        return Baseline()
+        return None
 
 
 def _union(known: Collection[str], more: Collection[str]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""The blacklist of the overrides: which allow-listed LUNs would lose paths to it.
+"""The blacklist of the overrides: which allow-listed LUNs, and which maps of others, would lose paths to it.
 
 multipathd looks at a path's udev properties, device node, vendor and product, protocol and WWID, in this order, and an exception rescues
 only from rules that look at the same thing. Every allow-listed LUN has an exception for its WWID in our main file, so rules about WWIDs
-take nothing away. (multipath.conf(5), the behaviour of multipath-tools 0.9.4.)
+take nothing of it away; maps of others have none. (multipath.conf(5), the behaviour of multipath-tools 0.9.4.)
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -59,21 +59,48 @@ def losses(statements: Sequence[Statement], wwids: Collection[str], hosts: Hosts
     if filters.empty:
         return found
     for wwid in sorted(wwids):
-        hit = filters.hit(hosts.sightings(wwid))
-        if hit is not None:
-            rule, what = hit
-            luns = {**found[rule.key].luns, wwid: what} if rule.key in found else {wwid: what}
-            found[rule.key] = Loss(rule, luns)
+        _note(found, wwid, filters.hit(hosts.sightings(wwid)))
     return found
 
 
+def hidden_maps(
+    statements: Sequence[Statement], maps: Mapping[str, Sequence[Sighting]], others: Sequence[Statement] = ()
+) -> dict[tuple[str, ...], Loss]:
+    """The rules of a text that take paths from maps of LUNs that are not allow-listed, by what they say.
+
+    `others` are the statements of other files: their exceptions count.
+    """
+    filters = _Filters(statements, others)
+    found: dict[tuple[str, ...], Loss] = {}
+    for wwid, sightings in sorted(maps.items()) if not filters.empty else ():
+        _note(found, wwid, filters.hit(sightings, wwid))
+    return found
+
+
+def _note(found: dict[tuple[str, ...], Loss], wwid: str, hit: tuple[FilterRule, str] | None) -> None:
+    if hit is not None:
+        rule, what = hit
+        found[rule.key] = Loss(rule, {**(found[rule.key].luns if rule.key in found else {}), wwid: what})
+
+
 def loss_problem(loss: Loss) -> Problem:
-    """The problem that a rule is."""
+    """The problem that a rule is which takes allow-listed LUNs."""
+    hint = f"narrow it, or add a {loss.rule.criterion} rule for them to blacklist_exceptions; an exception for the WWID does not help"
+    return finding("overrides-blacklist", loss.rule.at, loss_message(loss), hint)
+
+
+def hidden_problem(loss: Loss) -> Problem:
+    """The problem that a rule is which takes maps of others."""
+    message = f"{loss_message(loss)}, which nodes use without a configured LUN"
+    hint = f"narrow it, or add a {loss.rule.criterion} rule for them to blacklist_exceptions"
+    return finding("overrides-blacklist", loss.rule.at, message, hint)
+
+
+def loss_message(loss: Loss) -> str:
+    """What a rule takes, in a few words."""
     named = [f"{wwid} ({what})" if what else wwid for wwid, what in sorted(loss.luns.items())[:_MAX_NAMED]]
     more = len(loss.luns) - len(named)
-    message = f"this {loss.rule.criterion} rule takes the paths of {', '.join(named)}" + (f" and {more} more LUNs" if more else "")
-    hint = f"narrow it, or add a {loss.rule.criterion} rule for them to blacklist_exceptions; an exception for the WWID does not help"
-    return finding("overrides-blacklist", loss.rule.at, message, hint)
+    return f"this {loss.rule.criterion} rule takes the paths of {', '.join(named)}" + (f" and {more} more LUNs" if more else "")
 
 
 def unchecked(statements: Sequence[Statement]) -> Iterator[Problem]:
@@ -88,9 +115,9 @@ def unchecked(statements: Sequence[Statement]) -> Iterator[Problem]:
 class _Filters:
     """The rules of a text, and what was found of them so far."""
 
-    def __init__(self, statements: Sequence[Statement]) -> None:
-        self._blacklist = [rule for rule in _rules(statements, "blacklist") if rule.criterion != "wwid"]
-        self._exceptions = list(_rules(statements, "blacklist_exceptions"))
+    def __init__(self, statements: Sequence[Statement], others: Sequence[Statement] = ()) -> None:
+        self._blacklist = list(_rules(statements, "blacklist"))
+        self._exceptions = list(_rules([*statements, *others], "blacklist_exceptions"))
         self._known: dict[Subject, FilterRule | None] = {}
         typical = [self._hit(sighting) for sighting in _TYPICAL]
         self._catch_all = typical[0][0] if typical[0] and all(typical) else None
@@ -100,17 +127,20 @@ class _Filters:
         """Nothing can be lost."""
         return not self._blacklist
 
-    def hit(self, sightings: Sequence[Sighting]) -> tuple[FilterRule, str] | None:
-        """The first rule that takes a path away, and what it matched; of a LUN that nobody sees, only what takes everything."""
+    def hit(self, sightings: Sequence[Sighting], wwid: str = "") -> tuple[FilterRule, str] | None:
+        """The first rule that takes a path away, and what it matched; of a LUN that nobody sees, only what takes everything.
+
+        `wwid` is that of a LUN whose WWID has no exception of ours.
+        """
         if not sightings:
             return None if self._catch_all is None else (self._catch_all, "")
-        return next((hit for sighting in sightings if (hit := self._hit(sighting))), None)
+        return next((hit for sighting in sightings if (hit := self._hit(sighting, wwid))), None)
 
-    def _hit(self, sighting: Sighting) -> tuple[FilterRule, str] | None:
-        for criterion, first, second in _subjects(sighting):
+    def _hit(self, sighting: Sighting, wwid: str = "") -> tuple[FilterRule, str] | None:
+        for criterion, first, second in _subjects(sighting, wwid):
             rule = self._rule(criterion, first, second)
             if rule is not None:
-                what = " ".join(filter(None, (first, second)))
+                what = "" if criterion == "wwid" else " ".join(filter(None, (first, second)))
                 return rule, f"{what} on {sighting.node}" if criterion in ("devnode", "protocol") and sighting.node else what
         return None
 
@@ -123,37 +153,41 @@ class _Filters:
         return self._known[criterion, first, second]
 
 
-def _subjects(sighting: Sighting) -> Iterator[Subject]:
+def _subjects(sighting: Sighting, wwid: str) -> Iterator[Subject]:
     """What the rules look at, in multipathd's order."""
     yield from (("property", name, "") for name in _PROPERTIES)
     yield from (("devnode", name, "") for name in sighting.devnodes)
     if sighting.vendor or sighting.product:
         yield "device", sighting.vendor, sighting.product
     yield from (("protocol", name, "") for name in sighting.protocols)
+    if wwid:
+        yield "wwid", wwid, ""
 
 
 def _rules(statements: Sequence[Statement], section: str) -> Iterator[FilterRule]:
     """The rules of all sections of that name that multipathd takes. A device's `product_blacklist` is a rule of the blacklist too."""
     if section == "blacklist":
-        yield from _product_rules(statements)
+        yield from _hidden_products(statements)
     for statement in (child for found in statements if found.keyword == section for child in found.children):
         if statement.value is not None:
             rule = compile_rule(statement.value)
             if rule is not None:
                 yield FilterRule(statement.keyword, (statement.keyword, statement.value), statement, (rule, None))
         elif statement.keyword == "device":
-            values = statement.values("vendor", "product")
-            vendor, product = (compile_rule(values[name]) if name in values else None for name in ("vendor", "product"))
-            if vendor or product:
-                yield FilterRule("device", ("device", values.get("vendor", ""), values.get("product", "")), statement, (vendor, product))
+            yield from _device_rule(statement, "vendor", "product")
 
 
-def _product_rules(statements: Sequence[Statement]) -> Iterator[FilterRule]:
+def _device_rule(statement: Statement, *names: str) -> Iterator[FilterRule]:
+    """The rule that a device makes with the values of two of its keywords, about vendor and product; none if neither is there."""
+    values = statement.values(*names)
+    vendor, product = (compile_rule(values[name]) if name in values else None for name in names)
+    if vendor or product:
+        yield FilterRule("device", ("device", *(values.get(name, "") for name in names)), statement, (vendor, product))
+
+
+def _hidden_products(statements: Sequence[Statement]) -> Iterator[FilterRule]:
+    """What the `product_blacklist` of devices hides, of their vendor if they name one."""
     devices = (child for found in statements if found.keyword == "devices" for child in found.children)
     for statement in (child for child in devices if child.keyword == "device"):
-        values = statement.values("vendor", "product_blacklist")
-        hidden = compile_rule(values["product_blacklist"]) if "product_blacklist" in values else None
-        if hidden:
-            vendor = compile_rule(values["vendor"]) if "vendor" in values else None
-            name = ("device", values.get("vendor", ""), values["product_blacklist"])
-            yield FilterRule("device", name, statement, (vendor, hidden))
+        if "product_blacklist" in statement.values("product_blacklist"):
+            yield from (rule for rule in _device_rule(statement, "vendor", "product_blacklist") if rule.rules[1] is not None)

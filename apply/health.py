@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apply.classify import Expectation, MapState, PathClass, PathMemory, Verdict, map_verdict, queueing
-from apply.expected import Baseline, expire, fewer_than_peers, observe, rest
+from apply.expected import Baseline, expire, fewer_than_peers, forget, more_than_peers, observe, rest
 from apply.holddown import Shown, show
 from apply.model import Lun, Model
 from apply.observation import MapView, PathKey, observe_maps
@@ -24,20 +24,27 @@ from store.cells import MULTIPATH_MAP, Cell
 from store.limits import limit
 
 PENDING_SECONDS = 60.0
-"""How long a LUN may take from entering the allow-list, or from the beginning of an apply, to having a map."""
+"""How long a LUN may take from entering the allow-list, or from the beginning of an apply, or while the daemon starts, to having a map."""
 MAX_MAPS = limit("luns_per_node")
 MAX_PATHS_LISTED = limit("paths_per_lun")
 """Paths listed one by one in a cell; all of them are counted."""
+_AT_REST = frozenset({"idle", "running"})
+"""The daemon's own words for having read its files and made its maps (`show daemon`)."""
+_ABSENT_DAEMON = frozenset({"daemon-down", "not-installed"})
 _MANAGEABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+=@,-]{0,126}")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What one poll leaves for the next; empty at start."""
+    """What one poll leaves for the next; empty at start.
+
+    `busy_since` (monotonic seconds) says since when the daemon has not been at rest; None if it is.
+    """
 
     paths: Mapping[PathKey, PathMemory] = field(default_factory=dict)
     suspended: Mapping[str, float] = field(default_factory=dict)
     shown: Mapping[str, Shown] = field(default_factory=dict)
+    busy_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class View:
     `now` is in monotonic seconds, `wall` in unix seconds. `topology` is None if the daemon could not be asked, and `failure` is then the
     error's code. `allowed_since` (unix seconds) says when a WWID entered the allow-list; `peer_sizes` how many paths other nodes expect.
     `learning` is False in maintenance and shortly after boot. `sessions` are the iSCSI sessions that are logged in: (target, portal).
+    `doing` is the daemon's own word for what it does, empty if it has none.
     """
 
     node: str
@@ -65,6 +73,7 @@ class View:
     peer_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     learning: bool = True
     sessions: frozenset[tuple[str, str]] = frozenset()
+    doing: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ def derive(view: View, memory: Memory, baselines: Mapping[str, Baseline]) -> Der
     if view.topology is None:
         return _nothing_known(view, memory, baselines)
     known = {wwid: baseline.identities for wwid, baseline in baselines.items()}
+    busy_since = _busy_since(view, memory.busy_since)
     seen = observe_maps(view.topology, view.seen, view.facts, memory.paths, memory.suspended, view.now, known)
     present = sorted(seen.maps)[:MAX_MAPS]
     learned = _learn(view, {wwid: seen.maps[wwid] for wwid in present}, baselines)
@@ -91,7 +101,7 @@ def derive(view: View, memory: Memory, baselines: Mapping[str, Baseline]) -> Der
         shown[wwid] = _held(memory.shown.get(wwid), cell, view.now)
         cells.append(as_shown(cell, shown[wwid]))
     for wwid in sorted((_expected_here(view) | view.topology.unreadable) - seen.maps.keys()):
-        cell = _absent(view, view.topology, wwid, learned.get(wwid, Baseline()), memory.shown.get(wwid))
+        cell = _absent(view, view.topology, wwid, learned.get(wwid, Baseline()), memory.shown.get(wwid), busy_since)
         shown[wwid] = _held(memory.shown.get(wwid), cell, view.now)
         cells.append(as_shown(cell, shown[wwid]))
     if not view.topology.complete:
@@ -99,16 +109,17 @@ def derive(view: View, memory: Memory, baselines: Mapping[str, Baseline]) -> Der
             shown[wwid] = show(memory.shown[wwid], "unknown", ("daemon-garbage",), view.now)
             cells.append(_unknown(view, wwid, "daemon-garbage", shown[wwid]))
     cells.sort(key=lambda cell: cell.id)
-    return Derived(cells, Memory(seen.paths, seen.suspended, shown), learned, len(seen.maps) - len(present))
+    return Derived(cells, Memory(seen.paths, seen.suspended, shown, busy_since), learned, len(seen.maps) - len(present))
 
 
 def _nothing_known(view: View, memory: Memory, baselines: Mapping[str, Baseline]) -> Derived:
     """Every map that was known or is expected reads unknown; path memory is kept, for the daemon may be back in a moment."""
     code = view.failure or "daemon-down"
-    shown = {
-        wwid: show(memory.shown.get(wwid), "unknown", (code,), view.now) for wwid in sorted(_expected_here(view) | memory.shown.keys())
-    }
-    return Derived([_unknown(view, wwid, code, found) for wwid, found in shown.items()], replace(memory, shown=shown), baselines)
+    known = _expected_here(view) | (memory.shown.keys() or _learned_here(view, baselines))
+    shown = {wwid: show(memory.shown.get(wwid), "unknown", (code,), view.now) for wwid in sorted(known)}
+    since = None if code in _ABSENT_DAEMON else memory.busy_since  # one that is started anew has its time anew
+    cells = [_unknown(view, wwid, code, found) for wwid, found in shown.items()]
+    return Derived(cells, replace(memory, shown=shown, busy_since=since), baselines)
 
 
 def _learn(view: View, maps: Mapping[str, MapView], baselines: Mapping[str, Baseline]) -> dict[str, Baseline]:
@@ -116,16 +127,30 @@ def _learn(view: View, maps: Mapping[str, MapView], baselines: Mapping[str, Base
     result = {wwid: expire(known, view.wall) for wwid, known in baselines.items()}
     if not view.learning:
         return {wwid: rest(known) for wwid, known in result.items()}
+    settings = view.model.settings
     for wwid, found in maps.items():
         lun = view.model.luns.get(wwid)
         if lun is not None and lun.enabled:
-            result[wwid] = observe(result.get(wwid, Baseline()), found.usable, view.wall, view.model.settings.learn_window_seconds)
+            learned = observe(result.get(wwid, Baseline()), found.usable, view.wall, settings.learn_window_seconds)
+            result[wwid] = forget(learned, {path.id for path in found.paths}, view.wall, settings.forget_after_days)
     return result
 
 
 def _expected_here(view: View) -> set[str]:
     enabled = {wwid for wwid, lun in view.model.luns.items() if lun.enabled}
     return {wwid for wwid, expected in view.expected.items() if view.node in expected.nodes} & enabled
+
+
+def _learned_here(view: View, baselines: Mapping[str, Baseline]) -> set[str]:
+    """What this node carried before it was started, of the LUNs that are expected nowhere: nobody else may tell of them."""
+    learned = {wwid for wwid, known in baselines.items() if known.identities}
+    elsewhere = {wwid for wwid, expected in view.expected.items() if expected.nodes}
+    return {wwid for wwid, lun in view.model.luns.items() if wwid in learned - elsewhere and _managed_here(view, lun)}
+
+
+def _managed_here(view: View, lun: Lun) -> bool:
+    """Whether a LUN may have a map on this node."""
+    return lun.enabled and (lun.nodes is None or view.node in lun.nodes)
 
 
 def expectation(view: View, lun: Lun | None, wwid: str, baseline: Baseline, present: Collection[str] = ()) -> Expectation:
@@ -170,7 +195,7 @@ def _present(view: View, found: MapView, baseline: Baseline) -> Cell:
     detail = _detail(view, found, expected, verdict, baseline, allowed=managed is not None)
     if not _MANAGEABLE.fullmatch(wwid):
         reasons = ("unmanageable-wwid", *reasons)
-    if managed is None or (managed.nodes is not None and view.node not in managed.nodes):
+    if lun is None or not _managed_here(view, lun):
         detail["health"] = state
         state = "unexpected"
     return Cell(MULTIPATH_MAP, wwid, state, reasons, detail, _measures(found), view.wall)
@@ -187,6 +212,8 @@ def _detail(view: View, found: MapView, expected: Expectation, verdict: Verdict,
         flags.append("merged-luns")
     if leads_to_session(missing, view.sessions):
         flags.append("session-without-path")
+    if baseline.source == "learned" and more_than_peers(len(baseline.identities), view.peer_sizes.get(wwid, ())):
+        flags.append("more-than-peers")
     if verdict.state is MapState.FAILED and queueing(found.map) in ("on", "retry"):
         flags.append("io-hangs")
     return {
@@ -221,6 +248,7 @@ def _detail(view: View, found: MapView, expected: Expectation, verdict: Verdict,
             for path in found.paths[:MAX_PATHS_LISTED]
         ],
         "baseline": list(baseline.identities),
+        "acked": baseline.told_acceptance(),
     }
 
 
@@ -239,8 +267,8 @@ def _measures(found: MapView) -> dict[str, Any]:
     }
 
 
-def _absent(view: View, topology: Topology, wwid: str, baseline: Baseline, before: Shown | None) -> Cell:
-    """The cell of a map that is expected here and not in the answer."""
+def _absent(view: View, topology: Topology, wwid: str, baseline: Baseline, before: Shown | None, busy_since: float | None) -> Cell:
+    """The cell of a map that is expected here and not in the answer. A map that was missing already is excused by nothing that goes on."""
     if wwid in topology.unreadable or not topology.complete:
         return _unknown(view, wwid, "daemon-garbage", before)
     lun = view.model.luns.get(wwid)
@@ -268,11 +296,22 @@ def _absent(view: View, topology: Topology, wwid: str, baseline: Baseline, befor
         "flags": ["session-without-path"] if leads_to_session(expected.names, view.sessions) else [],
         "path_list": [],
         "baseline": list(baseline.identities),
+        "acked": baseline.told_acceptance(),
     }
     missed = before is not None and before.state == "missing"
     if _recent(view, view.allowed_since.get(wwid, float("-inf"))) or (_applying(view) and not missed):
         return Cell(MULTIPATH_MAP, wwid, "pending", ("apply-in-progress",), detail, {}, view.wall)
+    if busy_since is not None and view.now - busy_since < PENDING_SECONDS and not missed:
+        return Cell(MULTIPATH_MAP, wwid, "pending", ("daemon-starting",), detail, {}, view.wall)
     return Cell(MULTIPATH_MAP, wwid, "missing", (_missing_reason(view, wwid),), detail, {}, view.wall)
+
+
+def _busy_since(view: View, before: float | None) -> float | None:
+    """Since when the daemon has been doing something else than its daily round: it starts, or reads its files. None if it is not."""
+    words = view.doing.split()
+    if not words or words[0] in _AT_REST:
+        return None
+    return view.now if before is None else before
 
 
 def _recent(view: View, moment: float) -> bool:
@@ -288,7 +327,7 @@ def _applying(view: View) -> bool:
 
 
 def _missing_reason(view: View, wwid: str) -> str:
-    codes = {error.code for error in view.outcome.errors if wwid in error.message} if view.outcome else set()
+    codes = {error.code for error in view.outcome.errors if error.wwid == wwid} if view.outcome else set()
     if wwid in view.seen:
         return "create-failed" if "wwid-create-failed" in codes else "not-assembled"
     return "blacklisted" if wwid in view.attached or "wwid-blacklisted" in codes else "not-visible"

@@ -41,6 +41,10 @@ class HostPaths:
         """Path and text of the drop-ins of others that are read after our main file, and so override it."""
         return {str(path): _text(path) for path in self._drop_ins() if path.name > MAIN and path.name not in NAMES}
 
+    def files_of_others(self) -> dict[str, str]:
+        """Path and text of every file that multipathd reads but ours, in its order."""
+        return {str(path): _text(path) for path in (self.main_conf, *self._drop_ins()) if path.name not in NAMES}
+
     def fingerprint(self) -> str:
         """A hash over every file that multipathd reads; equal hashes = rereading would change nothing."""
         digest = hashlib.sha256()

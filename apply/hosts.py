@@ -1,6 +1,6 @@
 """What the nodes say of their hosts, as far as an edit is judged by it: the tools they have, and how they see a LUN."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,17 @@ class Sighting:
     """The paths' device names, such as sda."""
     protocols: tuple[str, ...] = ()
     """As multipathd calls them, such as scsi:fcp."""
+    name: str = ""
+    """What the LUN's map is called there; empty if it has none, or it is not told."""
+
+
+_PROTOCOLS = {"fc": "scsi:fcp", "iscsi": "scsi:iscsi", "sas": "scsi:sas"}
+
+
+def protocol_of(identity: str) -> str:
+    """How multipathd calls the transport of a path, by the path's identity; empty if that does not tell."""
+    kind, _, rest = identity.partition(":")
+    return f"nvme:{rest.partition(':')[0]}" if kind == "nvme" and ":" in rest else _PROTOCOLS.get(kind, "")
 
 
 class Hosts(Protocol):
@@ -29,6 +40,9 @@ class Hosts(Protocol):
     def sightings(self, wwid: str) -> Sequence[Sighting]:
         """How nodes see a LUN; nothing if none does."""
 
+    def maps_besides(self, wwids: Collection[str]) -> Mapping[str, Sequence[Sighting]]:
+        """The maps that nodes have of other LUNs than these, by WWID, and how they see them."""
+
 
 class NoHosts:
     """Nobody has told anything."""
@@ -38,6 +52,9 @@ class NoHosts:
 
     def sightings(self, wwid: str) -> Sequence[Sighting]:
         return ()
+
+    def maps_besides(self, wwids: Collection[str]) -> Mapping[str, Sequence[Sighting]]:
+        return {}
 
 
 NOBODY = NoHosts()

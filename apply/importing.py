@@ -175,7 +175,7 @@ def _refusal(scope: Scope, setting: Statement) -> tuple[str, str, str] | None:
     try:
         find(scope, name)
         reading = known.reader.read(value) if known else None
-        if reading is not None and reading.effect in (Effect.IGNORED, Effect.CHANGED):
+        if reading is not None and reading.effect in (Effect.IGNORED, Effect.UNSET, Effect.CHANGED):
             return "bad-value", f"{keyword} {reading.why}", ""
         check(scope, name, value)
     except UsageError as error:

@@ -1,59 +1,68 @@
 """Whether a LUN's map may lose its place in the allow-list: what on this host stands on it.
 
 Anything that holds the map holds it back: a device-mapper device above it (a partition, a logical volume, an encrypted volume), a mount or
-swap area on it or on anything above it, a line in fstab that names it, an open count. A map that is not there holds nothing.
+swap area on it or on anything above it, a line in fstab that names it, an open count. Of a map that is not there the lines of fstab tell
+that name it by its WWID, or by the name that it has by our configuration: they mean it also while its paths are away.
 """
 
 import asyncio
 import contextlib
 import re
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from apply.programs import HostPrograms, Programs
 from apply.sysfs import Sysfs
+from store.errors import UnavailableError
 
 PROBE_SECONDS = 5.0
 _ESCAPE = re.compile(r"\\([0-7]{3})")
+_PARTITION = re.compile(r"(?:-part|p)?[0-9]+")
 _BY = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
 
 
 class InUse(Protocol):
     """The guard before pruning."""
 
-    async def reason(self, wwid: str) -> str:
-        """What uses the LUN on this host, in a few words; empty if nothing does."""
+    async def reason(self, wwid: str, name: str = "") -> str:
+        """What uses the LUN on this host, in a few words; empty if nothing does. `name` is what its map is, or was last, called."""
 
 
 class NothingInUse:
     """The guard of a simulated host, whose maps are no block devices."""
 
-    async def reason(self, wwid: str) -> str:
+    async def reason(self, wwid: str, name: str = "") -> str:
         return ""
 
 
 class HostInUse:
-    """The guard of a real host. `root` is where /sys, /proc, /dev and /etc are found; `dmsetup` is the program, if there is one."""
+    """The guard of a real host. `root` is where /sys, /proc, /dev and /etc are found."""
 
-    def __init__(self, root: Path = Path("/"), dmsetup: str | None = shutil.which("dmsetup")) -> None:
+    def __init__(self, root: Path = Path("/"), programs: Programs | None = None) -> None:
         self._sysfs = Sysfs(root / "sys")
         self._root = root
-        self._dmsetup = dmsetup
+        self._programs = programs or HostPrograms()
 
-    async def reason(self, wwid: str) -> str:
-        found = await asyncio.to_thread(self._seen, wwid)
+    async def reason(self, wwid: str, name: str = "") -> str:
+        found = await asyncio.to_thread(self._seen, wwid, name)
         return await self._open_count(wwid) if found is None else found
 
-    def _seen(self, wwid: str) -> str | None:
-        """What files tell; empty if there is no such map, None if they name no user of it."""
+    def _seen(self, wwid: str, name: str) -> str | None:
+        """What files tell; empty if there is no such map and none is waited for, None if there is one and they name no user of it."""
+        block = self._sysfs.root / "block"
+        try:
+            next(block.iterdir(), None)
+        except OSError as fault:
+            return f"whether there is a map of it cannot be told: {block}: {fault.strerror}"
         device = self._sysfs.find_map(wwid)
         if device is None:
-            return ""
+            return self._in_fstab(lambda spec: _means(spec, wwid, name))
         holders = sorted(path.name for path in _listing(device / "holders"))
         if holders:
             return f"held by {', '.join(_title(self._sysfs.root / 'block' / name) for name in holders[:4])}"
-        number = _read(device / "dev")
-        return self._mounted(number, device.name) or None
+        number, kernel = _read(device / "dev"), device.name
+        return self._mounted(number, kernel) or self._in_fstab(lambda spec: self._node(spec) == kernel or _means(spec, wwid, name)) or None
 
     def _mounted(self, number: str, name: str) -> str:
         for line in _read(self._root / "proc" / "self" / "mountinfo").splitlines():
@@ -63,9 +72,13 @@ class HostInUse:
         for line in _read(self._root / "proc" / "swaps").splitlines()[1:]:
             if self._node(line.split()[0]) == name:
                 return "used as swap"
+        return ""
+
+    def _in_fstab(self, means: Callable[[str], bool]) -> str:
+        """The first line of fstab whose device, as a path, is the one that is meant."""
         for line in _read(self._root / "etc" / "fstab").splitlines():
             fields = line.split()
-            if fields and not fields[0].startswith("#") and self._node(_device_of(fields[0])) == name:
+            if fields and not fields[0].startswith("#") and means(_device_of(fields[0])):
                 return f"named in fstab for {fields[1] if len(fields) > 1 else fields[0]}"
         return ""
 
@@ -82,27 +95,15 @@ class HostInUse:
 
         What cannot be told counts as in use: a line too many harms nobody.
         """
-        if self._dmsetup is None:
-            return "whether it is open cannot be told without dmsetup"
+        argv = ("dmsetup", "info", "--columns", "--noheadings", "-o", "open", "--uuid", f"mpath-{wwid}")
         try:
-            process = await asyncio.create_subprocess_exec(
-                self._dmsetup, "info", "-c", "--noheadings", "-o", "open", "-u", f"mpath-{wwid}",
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
-        except OSError as error:
-            return f"dmsetup cannot be run: {error.strerror}"
-        try:
-            async with asyncio.timeout(PROBE_SECONDS):
-                output, _ = await process.communicate()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            return "dmsetup does not answer"
-        count = output.strip()
-        if process.returncode or not count.isdigit():
+            output = await self._programs.run(*argv, seconds=PROBE_SECONDS)
+        except UnavailableError as fault:
+            return f"whether it is open cannot be told: {fault.message}"
+        count = output.stdout.strip()
+        if output.status or not count.isdecimal():
             return "dmsetup does not say whether it is open"
-        return f"open {count.decode()} times" if int(count) else ""
+        return f"open {count} times" if int(count) else ""
 
 
 def _source(fields: list[str]) -> str:
@@ -120,6 +121,18 @@ def _device_of(spec: str) -> str:
     text = _unescaped(spec)
     tag, equals, value = text.partition("=")
     return f"/dev/disk/{_BY[tag]}/{value.strip(chr(34))}" if equals and tag in _BY else text
+
+
+def _means(device: str, wwid: str, name: str) -> bool:
+    """Whether a path means the map of a LUN or a partition of it, by the WWID or the name in it, whatever is there now."""
+    directory, _, last = device.rpartition("/")
+    if directory == "/dev/disk/by-id" and (wwid in last or f"wwn-0x{wwid[1:]}" in last):
+        return True
+    if directory not in ("/dev/mapper", "/dev/disk/by-id"):
+        return False
+    last = last.removeprefix("dm-name-")
+    rests = (last.removeprefix(known) for known in {wwid, name} - {""} if last.startswith(known))
+    return any(not rest or _PARTITION.fullmatch(rest) for rest in rests)
 
 
 def _title(device: Path) -> str:

@@ -6,20 +6,20 @@ from apply.programs import Programs
 from store.errors import UnavailableError
 
 LOGIN_SECONDS = 150.0
-"""A login that nobody answers ends after open-iscsi's own patience: 8 tries of 15 s with its defaults."""
-DISCOVERY_SECONDS = 60.0
+"""A login that nobody answers ends after open-iscsi's own patience: 8 tries of 15 s with its defaults. It is never killed half-way."""
+RECORD_SECONDS = 60.0
 _SESSION_EXISTS = 15
 _NO_RECORDS = 21
+_ACCESS = "the target's name, and its access list: does it know this host's /etc/iscsi/initiatorname.iscsi?"
 
 MEANINGS: Mapping[int, tuple[str, str, str]] = {
     4: ("portal-unreachable", "the portal cannot be reached", "the network between the two, and the target's own state"),
-    5: ("login-refused", "the target refuses the login", "its access list: does it know this host's /etc/iscsi/initiatorname.iscsi?"),
+    5: ("login-refused", "the target refuses the login, or is not at this portal", _ACCESS),
     8: ("portal-unreachable", "the portal does not answer", "the network between the two, and the target's own state"),
     13: ("permission", "iscsiadm may not be used by the agent's user", "the agent must run as root"),
     18: ("iscsid-down", "iscsid does not answer", "systemctl start iscsid"),
-    19: ("login-refused", "the target refuses the login", "its access list: does it know this host's /etc/iscsi/initiatorname.iscsi?"),
+    19: ("login-refused", "the target refuses the login, or is not at this portal", _ACCESS),
     20: ("iscsid-down", "iscsid does not run", "systemctl start iscsid"),
-    21: ("target-not-offered", "the portal does not offer the target", "is the target's name right? which does `iscsiadm -m node` list?"),
     24: ("login-refused", "the target refuses the credentials", "the CHAP settings of the node record: iscsiadm -m node --op update"),
 }
 """What iscsiadm's exit status means (iscsiadm(8)): code, words, what to do."""
@@ -28,17 +28,17 @@ MEANINGS: Mapping[int, tuple[str, str, str]] = {
 async def login(programs: Programs, target: str, at: str, interface: str) -> None:
     """Log in to a target at one portal through one interface; one that is logged in already is fine.
 
-    The target is asked for its portals first if there is no record of it. UnavailableError says why not.
+    If there is no record of this way one is made, and of this way alone: asking the target for its portals would make one of each that
+    it offers, and where iscsid.conf says `node.startup = automatic` the host would log in to all of them at its next boot.
+    UnavailableError says why not.
     """
     node = ("iscsiadm", "--mode", "node", "--targetname", target, "--portal", at, "--interface", interface)
-    record = await programs.run(*node, seconds=DISCOVERY_SECONDS)
+    record = await programs.run(*node, seconds=RECORD_SECONDS)
     if record.status == _NO_RECORDS:
-        # `new` adds records and leaves those alone that are there.
-        discovery = ("iscsiadm", "--mode", "discovery", "--type", "sendtargets", "--portal", at, "--interface", interface, "--op", "new")
-        output = await programs.run(*discovery, seconds=DISCOVERY_SECONDS)
+        output = await programs.change(*node, "--op", "new", seconds=RECORD_SECONDS)
         if output.status:
             raise _fault(output.status, output.complaint, target, at)
-    output = await programs.run(*node, "--login", seconds=LOGIN_SECONDS)
+    output = await programs.change(*node, "--login", seconds=LOGIN_SECONDS)
     if output.status not in (0, _SESSION_EXISTS):
         raise _fault(output.status, output.complaint, target, at)
 

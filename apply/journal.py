@@ -59,12 +59,16 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 class Owned(msgspec.Struct, frozen=True):
-    """One allow-list line of ours. `deferred_until` (unix seconds): multipathd put it back because it is in use; not to be tried before."""
+    """One allow-list line of ours. `deferred_until` (unix seconds): multipathd put it back because it is in use; not to be tried before.
+
+    `name` is what its map was last called by our configuration: lines of fstab may name it so after that has gone.
+    """
 
     added_at: float
     digest: str
     confirmed: bool = False
     deferred_until: float = 0.0
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from apply.option_types import Choice, Features, Selector, ValueType
 
 INT_MAX = 2**31 - 1
 UINT_MAX = 2**32 - 1
+ULONG_MAX = 2**64 - 1
+MOST_FILES = 2**20
+"""To how many open files Linux limits a process if nobody has changed it (fs.nr_open)."""
 
 
 class Effect(enum.Enum):
@@ -28,6 +31,8 @@ class Effect(enum.Enum):
     CHANGED = "changed"
     """It takes another value instead, with a warning that nobody reads."""
     IGNORED = "ignored"
+    UNSET = "unset"
+    """It takes it for no value at all, and forgets a former one."""
     BREAKS = "breaks"
     """It takes it, and then does not work."""
 
@@ -63,36 +68,44 @@ class Words:
 
 @dataclass(frozen=True)
 class Number:
-    """A whole number, which is capped at its range, or one of some words."""
+    """A whole number, which is capped at its range, or one of some words. With `unset`, 0 is taken for no value at all."""
 
     low: int
     high: int = INT_MAX
     words: tuple[str, ...] = ()
+    unset: bool = False
 
     def read(self, value: str) -> Reading:
         if value in self.words:
             return TAKEN
-        if re.fullmatch(r"\s*[+-]?[0-9]{1,40}", value) is None:
-            kinds = [*self.words, f"a whole number {self.low} to {self.high}"]
+        if re.fullmatch(r"\s*[+-]?[0-9]{1,40}\s*", value) is None:
+            kinds = [*self.words, f"a whole number {max(self.low, int(self.unset))} to {self.high}"]
             return Reading(Effect.IGNORED, f"must be {' or '.join(kinds)}, not {_shown(value)}; multipathd ignores it")
         number = int(value)
         capped = min(max(number, self.low), self.high)
+        if self.unset and capped == 0:
+            return Reading(Effect.UNSET, f"{number}: to multipathd that is no value at all")
         return TAKEN if capped == number else Reading(Effect.CHANGED, f"is capped by multipathd: it takes {capped} for {number}")
 
 
 @dataclass(frozen=True)
 class LossTimeout:
-    """`infinity` or a number, of which multipathd reads as much as it can."""
+    """`infinity` or a number, of which multipathd reads as much as it can, and then keeps the lower 32 bits. 0 is no value at all."""
 
     def read(self, value: str) -> Reading:
         if value == "infinity":
             return TAKEN
-        found = re.match(r"\s*([0-9]{1,40})", value)
+        found = re.match(r"\s*([+-]?[0-9]{1,40})", value)
         if found is None:
-            return Reading(Effect.IGNORED, f"must be infinity or a number of seconds, not {_shown(value)}; multipathd misreads it")
-        if found.end() == len(value) and int(found[1]) <= UINT_MAX:
+            return Reading(Effect.IGNORED, f"must be infinity or a number of seconds, not {_shown(value)}; multipathd ignores it")
+        number = int(found[1])
+        taken = number & UINT_MAX if abs(number) <= ULONG_MAX else UINT_MAX
+        if not taken:
+            return Reading(Effect.UNSET, f"{_shown(value)}: to multipathd that is no value at all")
+        if taken == number and not value[found.end() :].strip():
             return TAKEN
-        return Reading(Effect.CHANGED, f"is misread by multipathd: it takes {min(int(found[1]), UINT_MAX)} for {_shown(value)}")
+        shown = "infinity" if taken == UINT_MAX else taken
+        return Reading(Effect.CHANGED, f"is misread by multipathd: it takes {shown} for {_shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -185,6 +198,7 @@ _YES_NO = Words(("yes", "no", "1", "0"))
 _NO_OR_NUMBER = Number(1, words=("no", "0"))
 _OFF_OR_NUMBER = Number(1, words=("off", "0"))
 _ANY_NUMBER = Number(0)
+_POSITIVE = Number(0, unset=True)
 
 
 def _as_option(keyword: str) -> Exactly:
@@ -202,11 +216,11 @@ _PER_MAP: Mapping[str, Reader] = {
     "path_selector": Exactly(_NativeSelector()),
     "prio": _as_option("prio"),
     "prio_args": Text(),
-    "failback": Number(0, words=("manual", "immediate", "followover")),
+    "failback": Number(0, words=("manual", "immediate", "followover"), unset=True),
     "rr_weight": Words(("priorities", "uniform")),
     "no_path_retry": Number(1, words=("fail", "queue", "0")),
-    "rr_min_io": _ANY_NUMBER,
-    "rr_min_io_rq": _ANY_NUMBER,
+    "rr_min_io": _POSITIVE,
+    "rr_min_io_rq": _POSITIVE,
     "flush_on_last_del": Words(("yes", "no", "1", "0", "always", "unused", "never")),
     "features": Exactly(Features(flags=("queue_if_no_path", "retain_attached_hw_handler"))),
     "user_friendly_names": _YES_NO,
@@ -216,7 +230,7 @@ _PER_MAP: Mapping[str, Reader] = {
     **dict.fromkeys(("marginal_path_err_sample_time", "marginal_path_err_rate_threshold"), _NO_OR_NUMBER),
     **dict.fromkeys(("marginal_path_err_recheck_gap_time", "marginal_path_double_failed_time"), _NO_OR_NUMBER),
     "skip_kpartx": _YES_NO,
-    "max_sectors_kb": _ANY_NUMBER,
+    "max_sectors_kb": _POSITIVE,
     "purge_disconnected": _YES_NO,
 }
 """What `defaults`, `device`, `overrides` and `multipath` share."""
@@ -245,13 +259,14 @@ _DEFAULTS: Mapping[str, Reader] = {
     **dict.fromkeys(("reassign_maps", "queue_without_daemon", "allow_usb_devices", "force_sync", "strict_timing"), _YES_NO),
     **dict.fromkeys(("multipath_dir", "pg_timeout", "config_dir", "disable_changed_wwids", "uid_attrs"), Text()),
     **dict.fromkeys(("bindings_file", "wwids_file", "prkeys_file"), Text()),
-    "max_fds": Number(0, words=("max",)),
-    **dict.fromkeys(("checker_timeout", "retrigger_tries", "retrigger_delay"), _ANY_NUMBER),
+    "max_fds": Number(0, MOST_FILES, ("max",), unset=True),
+    "checker_timeout": _POSITIVE,
+    **dict.fromkeys(("retrigger_tries", "retrigger_delay"), _ANY_NUMBER),
     **dict.fromkeys(("missing_uev_wait_timeout", "remove_retries"), _ANY_NUMBER),
     "log_checker_err": Words(("once", "always")),
     "partition_delimiter": _as_option("partition_delimiter"),
     "find_multipaths": Words((*_ON_OFF, "strict", "greedy", "smart")),
-    "find_multipaths_timeout": Number(-INT_MAX - 1),
+    "find_multipaths_timeout": Number(-INT_MAX - 1, unset=True),
     "uxsock_timeout": Number(4000),
     "enable_foreign": Expression(),
     "marginal_pathgroups": Words((*_ON_OFF, "fpin")),

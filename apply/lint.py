@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 
 from apply.groups import DEFAULT_POLLING_INTERVAL, SAN_PATH_ERR
-from apply.hosts import Hosts
+from apply.hosts import NOBODY, Hosts
 from apply.model import Lun, Model
 from apply.option_tables import TABLES, Scope, Version
 from apply.options import supported
 from apply.problems import Problem, Severity
-from apply.wwid import DM_WWID_LIMIT
+from apply.wwid import DM_WWID_LIMIT, AliasType
 from store.document import DEFAULTS, WWID_PREFIX
 
 _BY_KEYWORD = {scope: {option.keyword: option for option in TABLES[scope].values()} for scope in (Scope.DEFAULTS, Scope.WWID)}
@@ -22,20 +22,50 @@ def lint(model: Model) -> list[Problem]:
     return found
 
 
-def advise_change(before: Model, after: Model) -> list[Problem]:
+def advise_change(before: Model, after: Model, hosts: Hosts = NOBODY) -> list[Problem]:
     """Advice about the way from one model to another."""
-    found = []
-    for wwid, lun in after.luns.items():
-        old = before.luns.get(wwid)
-        if old is not None and old.enabled and lun.enabled and old.alias != lun.alias:
-            message = f"LUN {wwid}: its map is renamed; what uses /dev/mapper/{old.alias or wwid} loses it"
-            hint = "use /dev/disk/by-id/dm-uuid-mpath-<WWID>, which stays"
-            found.append(_warning("alias-changed", WWID_PREFIX + wwid, message, "alias", hint))
+    found: list[Problem] = []
+    for wwid in sorted({*before.luns, *after.luns}):
+        old, new = (model.luns.get(wwid) for model in (before, after))
+        if old is not None and old.enabled:
+            found += _renamed(old, new)
+        elif new is not None and new.enabled:
+            found += _taken_over(new, hosts)
     groups = [model.defaults.get("marginal_pathgroups") == "fpin" for model in (before, after)]
     if groups[0] != groups[1]:
         message = "a change to or from marginal-pathgroups fpin takes effect when multipathd is restarted"
         found.append(_warning("restart-required", DEFAULTS, message, "marginal-pathgroups"))
     return found
+
+
+def _renamed(old: Lun, new: Lun | None) -> Iterator[Problem]:
+    """What happens to the name of a map."""
+    wwid, hint = old.wwid, "use /dev/disk/by-id/dm-uuid-mpath-<WWID>, which stays"
+    if new is not None and new.enabled and old.alias != new.alias:
+        message = f"LUN {wwid}: its map is renamed; what uses /dev/mapper/{old.alias or wwid} loses it"
+        yield _warning("alias-changed", WWID_PREFIX + wwid, message, "alias", hint)
+    elif old.alias is not None and (new is None or not new.enabled):
+        message = f"LUN {wwid}: its map loses the name {old.alias!r} on each node as soon as nothing there uses it"
+        yield _warning("alias-changed", WWID_PREFIX + wwid, message, "alias", hint)
+
+
+def _taken_over(lun: Lun, hosts: Hosts) -> Iterator[Problem]:
+    """The maps that nodes have already of a LUN that is new here."""
+    wanted = lun.alias or lun.wwid
+    present = {sighting.name: sighting.node for sighting in hosts.sightings(lun.wwid) if sighting.name not in ("", wanted)}
+    for name, node in sorted(present.items()):
+        message = f"LUN {lun.wwid}: node {node} has its map as {name!r}, which becomes {wanted!r}; where it is in use nothing is applied"
+        yield _warning("alias-changed", WWID_PREFIX + lun.wwid, message, "alias", keeping_name(lun.wwid, name))
+
+
+def keeping_name(wwid: str, name: str) -> str:
+    """How a LUN that is not configured yet keeps the name of its map, as a hint; multipathd's own names cannot be kept."""
+    if name == wwid:
+        return f"add {wwid} without an alias"
+    try:
+        return f"add {wwid} with --alias {AliasType().parse(name)}"
+    except ValueError:
+        return f"the name {name!r} cannot be an alias: let go of the map before {wwid} is added"
 
 
 def unsupported(model: Model, hosts: Hosts) -> list[Problem]:

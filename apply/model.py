@@ -33,6 +33,8 @@ class Settings:
     min_paths: int = 2
     expected_paths: ExpectedPaths = "auto"
     learn_window_seconds: int = 600
+    forget_after_days: int = 0
+    """0 = never."""
     comment: str = ""
 
 
@@ -260,6 +262,7 @@ def _settings(options: Mapping[str, str]) -> Settings:
         min_paths=int(options.get("min-paths", plain.min_paths)),
         expected_paths=_expected_paths(options.get("expected-paths", "auto")),
         learn_window_seconds=int(options.get("learn-window", plain.learn_window_seconds)),
+        forget_after_days=int(options.get("forget-after", plain.forget_after_days)),
         comment=options.get("comment", ""),
     )
 

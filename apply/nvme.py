@@ -107,11 +107,17 @@ def live(subsystem: Subsystem) -> frozenset[str]:
     return frozenset(ids[each.name] for each in subsystem.controllers if each.state == "live")
 
 
+def connections(subsystem: Subsystem) -> frozenset[str]:
+    """The identities of all controllers that are there, connected or not."""
+    return frozenset(_identities(subsystem.controllers).values())
+
+
 def _missing(nqn: str, baseline: Baseline, wall: float) -> Cell:
     gone = Subsystem(nqn, "", "", "", "", (), ())
     expected = Expectation(len(baseline.identities), baseline.source, frozenset(baseline.identities))
     detail = _detail(gone, {}, {}, expected, Verdict(MapState.FAILED, (), Redundancy.NONE))
-    return Cell(NVME_SUBSYSTEM, nqn, "missing", ("not-visible",), detail | {"baseline": list(baseline.identities)}, {}, wall)
+    detail |= {"baseline": list(baseline.identities), "acked": baseline.told_acceptance()}
+    return Cell(NVME_SUBSYSTEM, nqn, "missing", ("not-visible",), detail, {}, wall)
 
 
 def _judged(
@@ -156,7 +162,8 @@ def _judged(
     worst = max(verdicts, key=lambda verdict: _SEVERITY.index(verdict.state))
     reasons = tuple(dict.fromkeys(reason for verdict in verdicts for reason in verdict.reasons))
     detail = _detail(subsystem, ids, {name: cls for name, (cls, _) in of_controllers.items()}, expected, verdicts[0])
-    detail |= {"namespaces": namespaces[:MOST_NAMESPACES], "namespace_count": len(namespaces), "baseline": list(baseline.identities)}
+    detail |= {"namespaces": namespaces[:MOST_NAMESPACES], "namespace_count": len(namespaces)}
+    detail |= {"baseline": list(baseline.identities), "acked": baseline.told_acceptance()}
     return Cell(NVME_SUBSYSTEM, subsystem.nqn, worst.state.value, reasons, detail, _measures(subsystem, ids), wall)
 
 

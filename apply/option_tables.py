@@ -114,7 +114,7 @@ _PER_MAP = _table(
     Option("prio-args", Printable(255), note="only with prio in the same section"),
     Option(
         "failback",
-        Integer(1, 86400, ("immediate", "manual", "followover"), {"0": "immediate"}, "seconds"),
+        Integer(1, 86400, ("immediate", "manual", "followover"), unit="seconds"),
         "manual",
     ),
     Option("no-path-retry", Integer(1, 100000, ("fail", "queue"), {"0": "fail"}, "checks"), "fail", _QUEUEING),
@@ -206,6 +206,13 @@ _DEFAULTS_META = _table(
         Integer(0, 604800, unit="seconds"),
         "600",
         "how long a path is usable until it is expected; 0 = at once",
+        rendered=False,
+    ),
+    Option(
+        "forget-after",
+        Integer(0, 3650, unit="days"),
+        "0",
+        "how long a path is lost until it is expected no more, while others are there; 0 = never",
         rendered=False,
     ),
 )

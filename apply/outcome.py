@@ -26,14 +26,18 @@ class ApplyState(enum.StrEnum):
     NOT_APPLICABLE = "not-applicable"  # no multipath-tools here, and nothing here needs them
 
 
-class ApplyError(msgspec.Struct, frozen=True):
-    """One fault or note. `since` is in unix seconds; `count` is in how many failed reconciles in a row it was met."""
+class ApplyError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One fault or note. `since` is in unix seconds; `count` is in how many failed reconciles in a row it was met.
+
+    `wwid` is the LUN that it is about, empty if it is about none or about several.
+    """
 
     code: str
     message: str
     hint: str = ""
     since: float = 0.0
     count: int = 1
+    wwid: str = ""
 
 
 class ApplyOutcome(msgspec.Struct, frozen=True):
@@ -106,7 +110,8 @@ def apply_cell(outcome: ApplyOutcome, wall: float) -> Cell:
 
 
 def _plain(error: ApplyError) -> dict[str, Any]:
-    return {"code": error.code, "message": error.message, "hint": error.hint, "since": _iso(error.since), "count": error.count}
+    plain = {"code": error.code, "message": error.message, "hint": error.hint, "since": _iso(error.since), "count": error.count}
+    return {**plain, "wwid": error.wwid} if error.wwid else plain
 
 
 def _iso(seconds: float) -> str:

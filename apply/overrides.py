@@ -194,8 +194,12 @@ class _Checker:
     def section(self, name: str, grammar: Section, statements: Sequence[Statement]) -> Iterator[Problem]:
         """The faults of what stands in one section."""
         seen: dict[str, int] = {}
+        if name == "":
+            yield from _intervals(statements)
+        if name == "devices":
+            yield from _same_devices(statements)
         for statement in statements:
-            keyword = statement.keyword
+            keyword = _SYNONYMS.get(statement.keyword, statement.keyword)
             if keyword in seen and keyword not in grammar.repeats:
                 what = "more than once; the last one holds" if statement.value is not None else "more than once; keep one"
                 message = f"{keyword} is here {what} (first in line {seen[keyword]})"
@@ -204,7 +208,7 @@ class _Checker:
             if statement.value is None:
                 yield from self._subsection(name, grammar, statement)
             elif name == "":
-                yield finding("overrides-syntax", statement, f"{_shown(keyword)} stands outside of a section")
+                yield finding("overrides-syntax", statement, f"{_shown(statement.keyword)} stands outside of a section")
             else:
                 yield from self._value(name, grammar, statement)
 
@@ -280,9 +284,47 @@ def _incomplete(parent: str, statement: Statement) -> Iterator[Problem]:
         elif parent in _FILTERS and len(lacking) == 2:
             message = "a device without vendor and product is dropped by multipathd"
             yield finding("overrides-incomplete", statement, message, severity=Severity.WARNING)
-    elif statement.keyword == "protocol" and not statement.values("type"):
-        message = "a protocol without type is dropped by multipathd"
+    elif statement.keyword == "protocol" and not any(_PROTOCOL_TYPE.read(kind).effect is Effect.TAKEN for kind in _types(statement)):
+        message = "a protocol without a type that multipathd knows is dropped"
         yield finding("overrides-incomplete", statement, message, "such as type scsi:fcp", Severity.WARNING)
+
+
+_SYNONYMS = {"checker": "path_checker"}
+
+
+def _intervals(statements: Sequence[Statement]) -> Iterator[Problem]:
+    """multipathd checks paths no less often than the longest interval allows, whatever else is said."""
+    found: dict[str, tuple[int, Statement]] = {}
+    for section in statements:
+        for each in section.children if section.keyword == "defaults" else ():
+            if each.keyword in ("polling_interval", "max_polling_interval") and each.value is not None and each.value.isdecimal():
+                found[each.keyword] = (int(each.value), each)
+    if len(found) == 2:
+        (usual, _), (longest, at) = found["polling_interval"], found["max_polling_interval"]
+        if longest < usual:
+            message = f"max_polling_interval {longest} is below polling_interval {usual}; multipathd takes {longest} for both"
+            yield finding("overrides-value", at, message, severity=Severity.WARNING, value=True)
+
+
+_PROTOCOL_TYPE = FILE.sections["overrides"].sections["protocol"].keywords["type"].reader
+
+
+def _types(protocol: Statement) -> list[str]:
+    return [child.value for child in protocol.children if child.keyword == "type" and child.value is not None]
+
+
+def _same_devices(statements: Sequence[Statement]) -> Iterator[Problem]:
+    """Devices of one vendor, product and revision: multipathd makes one of them, in which the later values hold."""
+    first: dict[tuple[str | None, ...], int] = {}
+    for device in statements:
+        found = device.values("vendor", "product", "revision")
+        key = tuple(found.get(keyword) for keyword in ("vendor", "product", "revision"))
+        if device.keyword != "device" or device.value is not None or None in key[:2]:
+            continue
+        if key in first:
+            message = f"there is a device of the same vendor and product already (line {first[key]}); multipathd makes one of both"
+            yield finding("overrides-duplicate", device, message, severity=Severity.WARNING)
+        first.setdefault(key, device.line)
 
 
 def _queues(keyword: str, value: str) -> bool:

@@ -60,8 +60,8 @@ class Ownership:
         await self._ledger.own(confirmed, forgotten)
         return await self._ledger.load()
 
-    async def allow(self, journal: Journal, wanted: Collection[str]) -> tuple[str, ...]:
-        """Append what is missing of `wanted` and return it. Raises WwidsError.
+    async def allow(self, journal: Journal, wanted: Collection[str], names: Mapping[str, str]) -> tuple[str, ...]:
+        """Append what is missing of `wanted` and return it; `names` are what their maps are to be called. Raises WwidsError.
 
         The rows that make the lines ours are durable before the lines.
         """
@@ -72,7 +72,7 @@ class Ownership:
                 return ()
             intent = Appending(len(before.content), before.sha256, before.appendix(wwids), wwids)
             await self._ledger.open(msgspec.structs.replace(journal, appending=intent))
-            rows = {wwid: Owned(self._clock(), journal.desired) for wwid in wwids}
+            rows = {wwid: Owned(self._clock(), journal.desired, name=names.get(wwid, "")) for wwid in wwids}
             await self._ledger.own(rows)
             self._reach("apply.wwids.owned")
             try:
@@ -84,6 +84,12 @@ class Ownership:
             await self._ledger.own({wwid: msgspec.structs.replace(row, confirmed=True) for wwid, row in rows.items()})
             return wwids
         raise WwidsError(f"{self._path}: changes faster than lines can be added", code="write-failed", hint="find out who writes it")
+
+    async def named(self, owned: Mapping[str, Owned], names: Mapping[str, str]) -> None:
+        """Keep down what the maps of our lines are called now."""
+        rows = {wwid: row for wwid, row in owned.items() if names.get(wwid, row.name) != row.name}
+        if rows:
+            await self._ledger.own({wwid: msgspec.structs.replace(row, name=names[wwid]) for wwid, row in rows.items()})
 
     async def guarded(self, plan: Plan, owned: Mapping[str, Owned], *, force: bool) -> Guarded:
         """Which of the plan's unwanted lines may go. A line that is gone already needs no guard: only its row is left."""
@@ -101,7 +107,7 @@ class Ownership:
     async def _guard(self, wwid: str, row: Owned, *, force: bool) -> str:
         if row.deferred_until > self._clock() and not force:
             return "multipathd put it back"
-        return await self._in_use.reason(wwid)
+        return await self._in_use.reason(wwid, row.name)
 
     async def disable(self, wwids: Collection[str]) -> frozenset[str]:
         """Take our lines out; returns those WWIDs that a line of somebody else still allows. Raises WwidsError."""
@@ -125,4 +131,4 @@ class Ownership:
 
 
 def _deferred(wwid: str, why: str) -> ApplyError:
-    return ApplyError("prune-deferred", f"{wwid} stays in the allow-list: {why}", "it goes by itself once that is over")
+    return ApplyError("prune-deferred", f"{wwid} stays in the allow-list: {why}", "it goes by itself once that is over", wwid=wwid)

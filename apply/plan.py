@@ -5,7 +5,7 @@ Pure. Two rules stand above the rest: what we did not write is not touched, and 
 """
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -25,7 +25,8 @@ class Desired:
     `digest` names it. `may_remove`: this node knows all that its last successful apply knew, and nothing is being joined or resynced.
     `kept` are WWIDs whose lines must stay although they are not allow-listed any more, and why. `empty`: nothing is configured at all, so
     everything of ours goes. `needed`: something is expected on this node; if not, an absent package is no fault. `fault` says why it could
-    not be found out which tools to render for: then nothing is written.
+    not be found out which tools to render for: then nothing is written. `rendering` renders the same anew with the names of maps (by WWID)
+    that have to stay on this host; without it none does.
     """
 
     digest: str
@@ -36,6 +37,7 @@ class Desired:
     empty: bool = False
     needed: bool = True
     fault: PathmeshError | None = None
+    rendering: Callable[[Mapping[str, str]], Rendered] | None = None
 
 
 class Hold(enum.StrEnum):
@@ -81,7 +83,8 @@ def make_plan(desired: Desired, files: Mapping[str, bytes], allowed: AllowList, 
     unwanted = remembered.owned.keys() - desired.allow_list
     foreign = tuple(name for name in (*install, *remove) if name in files and not is_managed(files[name], remembered.known_hashes(name)))
     newer = any(body(files[name]) != body(install[name].content) for name in remembered.newer & install.keys())
-    takes_away = bool(remove) or newer or _takes_away(files.get(MAIN), desired.rendered.files.get(MAIN)) or bool(desired.empty and unwanted)
+    loses = _takes_away(files.get(MAIN), desired.rendered.files.get(MAIN), desired.allow_list)
+    takes_away = bool(remove) or newer or loses or bool(desired.empty and unwanted)
     ignorant = Hold.IGNORANT if takes_away and not desired.may_remove else Hold.NOTHING
     return Plan(
         install,
@@ -133,17 +136,21 @@ def going_back(remembered: Remembered, kept: Mapping[str, RenderedFile], present
     return result
 
 
-def _takes_away(present: bytes | None, wanted: RenderedFile | None) -> bool:
-    """Whether the new main file lacks a LUN, the name of a LUN, or a setting that the present one has; another value is no loss."""
+def _takes_away(present: bytes | None, wanted: RenderedFile | None, configured: Collection[str]) -> bool:
+    """Whether the new main file lacks a LUN, the name of a LUN, or a setting that the present one has; another value is no loss.
+
+    Of a LUN that is not `configured` any more, and of which the name stays, each option is one.
+    """
     if present is None or wanted is None:
         return False
     before, after = present.decode("utf-8", "replace"), wanted.content.decode("utf-8", "replace")
     if _wwid_lines(before) - _wwid_lines(after):
         return True
     old, new = parse(before), parse(after)
-    names = multipaths(new)
-    unnamed = (wwid for wwid, values in multipaths(old).items() if "alias" in values and "alias" not in names.get(wwid, {}))
-    return bool(old.merged("defaults").keys() - new.merged("defaults").keys()) or any(unnamed)
+    blocks = multipaths(new)
+    unnamed = (wwid for wwid, values in multipaths(old).items() if "alias" in values and "alias" not in blocks.get(wwid, {}))
+    left = (wwid for wwid, values in multipaths(old).items() if wwid not in configured and values.keys() - blocks.get(wwid, {}).keys())
+    return bool(old.merged("defaults").keys() - new.merged("defaults").keys()) or any(unnamed) or any(left)
 
 
 def listens_to_fabric(main: bytes | None) -> bool:
@@ -154,6 +161,20 @@ def listens_to_fabric(main: bytes | None) -> bool:
 def _wwid_lines(text: str) -> set[str]:
     """Every mention of a LUN, in a block of its own or in the exceptions from the blacklist."""
     return {line.strip() for line in text.splitlines() if line.strip().startswith("wwid")}
+
+
+def leaving_names(desired: Desired, verified: Mapping[str, RenderedFile], owned: Collection[str]) -> dict[str, str]:
+    """The names that the `verified` main file gives to LUNs which are configured no more, by WWID.
+
+    They may be in use. A LUN without an alias is among them only if its line in the allow-list is ours, which stays as long: then the rest
+    of what makes its map has to stay too. A name that another LUN is to have is not among them.
+    """
+    if MAIN not in verified:
+        return {}
+    taken = set(wanted_names(desired).values())
+    blocks = multipaths(parse(verified[MAIN].content.decode("utf-8", "replace")))
+    leaving = {wwid: values.get("alias", wwid) for wwid, values in blocks.items() if wwid not in desired.allow_list}
+    return {wwid: name for wwid, name in sorted(leaving.items()) if name not in taken and (name != wwid or wwid in owned)}
 
 
 def wanted_names(desired: Desired) -> dict[str, str]:

@@ -13,7 +13,7 @@ class Preview:
 
     `renamed` are maps that get another name (WWID to old and new name), `made` visible LUNs that get a map, `released` maps that may go
     once they are unused. `refused` says why nothing would be written at all. `daemon` is False if it could not be asked: then nothing is
-    known of maps.
+    known of maps. `kept_names` are names in use that stay, by WWID, though their LUNs are configured no more.
     """
 
     append: tuple[str, ...] = ()
@@ -24,6 +24,7 @@ class Preview:
     released: tuple[str, ...] = ()
     refused: tuple[ApplyError, ...] = ()
     daemon: bool = True
+    kept_names: Mapping[str, str] = field(default_factory=dict)
 
 
 def preview(

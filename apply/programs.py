@@ -2,6 +2,9 @@
 
 A program that reads from a device without paths hangs in the kernel, where no signal reaches it. So nothing here waits for a program
 longer than its time: it is killed, and while it does not die the same program is not started again, or such processes would pile up.
+
+A program that changes something is never killed, for that would leave half of its work: nobody waits for it any longer, and it goes on. It
+is in a session of its own and writes to memory, not to a pipe, so that it does so also when the agent ends.
 """
 
 import asyncio
@@ -9,9 +12,10 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from store.errors import UnavailableError
 from store.limits import limit
@@ -20,6 +24,9 @@ SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for: a service's own PATH may lack the directories for administrators."""
 DYING_SECONDS = 2.0
 """How long a killed program may take to go; one that takes longer hangs in the kernel."""
+PARTING_SECONDS = 3.0
+"""How long a program that changes something is still waited for once nobody wants to know: the agent has to stop in time."""
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,12 @@ class Programs(Protocol):
         `program-stuck` if an earlier one still hangs.
         """
 
+    async def change(self, *argv: str, seconds: float) -> Output:
+        """As `run`, for what changes something: it is not killed. UnavailableError `program-timeout` then says that it goes on.
+
+        A cancellation takes effect once it has ended, or after `PARTING_SECONDS`.
+        """
+
 
 @dataclass
 class HostPrograms:
@@ -58,20 +71,14 @@ class HostPrograms:
 
     search: str = SEARCH
     _stuck: dict[str, "asyncio.Task[object]"] = field(default_factory=dict)
+    _going_on: dict[str, list["subprocess.Popen[bytes]"]] = field(default_factory=dict)
+    """Programs that change something and took longer than their time."""
 
     def has(self, name: str) -> bool:
         return shutil.which(name, path=self.search) is not None
 
     async def run(self, *argv: str, seconds: float) -> Output:
-        name = argv[0]
-        program = shutil.which(name, path=self.search)
-        if program is None:
-            raise UnavailableError(f"there is no program {name} on this host", code="program-missing", hint=_package(name))
-        stuck = self._stuck.get(name)
-        if stuck is not None and not stuck.done():
-            message = f"an earlier {name} still hangs in the kernel: it waits for a device that does not answer"
-            raise UnavailableError(message, code="program-stuck", hint="look for a map without paths that queues: pathmesh matrix")
-        self._stuck.pop(name, None)
+        name, program = argv[0], self._startable(argv[0])
         try:
             process = await asyncio.create_subprocess_exec(
                 program,
@@ -94,18 +101,61 @@ class HostPrograms:
             message = f"{' '.join(argv[:2])} did not end within {seconds:g} s"
             raise UnavailableError(message, code="program-timeout", hint="a device that it reads may not answer: pathmesh matrix") from None
         except asyncio.CancelledError:
-            _kill(process)
-            reading.cancel()
-            self._stuck[name] = asyncio.ensure_future(process.wait())  # until it is gone it is not started again
+            self._stuck[name] = _abandoned(process, reading)  # until it is gone it is not started again
             raise
         assert process.returncode is not None
         return Output(process.returncode, stdout, stderr)
 
+    async def change(self, *argv: str, seconds: float) -> Output:
+        program = self._startable(argv[0])
+        with _memory() as stdout, _memory() as stderr:
+            process = self._begin(program, argv, stdout.fileno(), stderr.fileno())
+            try:
+                await _ended(process, seconds)
+            finally:
+                if process.returncode is None:
+                    self._going_on.setdefault(argv[0], []).append(process)
+            if process.returncode is None:
+                message = f"{' '.join(argv[:2])} did not end within {seconds:g} s; it goes on"
+                hint = (
+                    "it is not killed half-way, and nothing of the kind is begun before it ends; a device may not answer: pathmesh matrix"
+                )
+                raise UnavailableError(message, code="program-timeout", hint=hint)
+            return Output(process.returncode, _beginning(stdout), _beginning(stderr))
+
+    def _startable(self, name: str) -> str:
+        """Where a program is, unless there is none or an earlier one hangs."""
+        program = shutil.which(name, path=self.search)
+        if program is None:
+            raise UnavailableError(f"there is no program {name} on this host", code="program-missing", hint=_package(name))
+        hint = "look for a map without paths that queues: pathmesh matrix"
+        stuck = self._stuck.get(name)
+        if stuck is not None and not stuck.done():
+            message = f"an earlier {name} still hangs in the kernel: it waits for a device that does not answer"
+            raise UnavailableError(message, code="program-stuck", hint=hint)
+        self._stuck.pop(name, None)
+        going_on = self._going_on[name] = [process for process in self._going_on.get(name, ()) if process.poll() is None]
+        if going_on:
+            raise UnavailableError(f"an earlier {name} that changes something has not ended yet", code="program-stuck", hint=hint)
+        return program
+
+    def _begin(self, program: str, argv: tuple[str, ...], stdout: int, stderr: int) -> "subprocess.Popen[bytes]":
+        """Start a program that nothing but its own end ends; unlike one of asyncio's it is not killed with the event loop."""
+        try:
+            return subprocess.Popen(
+                [program, *argv[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=_environment(self.search),
+                start_new_session=True,
+            )
+        except OSError as fault:
+            raise UnavailableError(f"{program}: {fault.strerror}", code="program-failed") from None
+
     async def _end(self, name: str, process: asyncio.subprocess.Process, reading: "asyncio.Future[tuple[str, str]]") -> None:
         """Kill it with all that it started; remember it if it does not die."""
-        _kill(process)
-        reading.cancel()
-        waiting: asyncio.Task[object] = asyncio.ensure_future(process.wait())
+        waiting = _abandoned(process, reading)
         done, _ = await asyncio.wait([waiting], timeout=DYING_SECONDS)
         if not done:
             self._stuck[name] = waiting
@@ -127,6 +177,40 @@ async def _bounded(stream: asyncio.StreamReader) -> str:
     return b"".join(kept).decode("utf-8", "replace")
 
 
+async def _ended(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """Wait until it has ended, at most so long; who is cancelled meanwhile is told so after that, and not much later."""
+    loop = asyncio.get_running_loop()
+    due, cancelled = loop.time() + seconds, None
+    while process.poll() is None and loop.time() < due:
+        try:
+            await asyncio.sleep(_LOOK_SECONDS)
+        except asyncio.CancelledError as fault:
+            if cancelled is None:
+                due, cancelled = min(due, loop.time() + PARTING_SECONDS), fault
+    if cancelled is not None:
+        raise cancelled
+
+
+def _memory() -> BinaryIO:
+    """A file without a name, which a program may write to that outlives us."""
+    try:
+        return os.fdopen(os.memfd_create("output"), "w+b")
+    except OSError as fault:
+        raise UnavailableError(f"no memory for a program's output: {fault.strerror}", code="program-failed") from None
+
+
+def _beginning(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read(limit("program_output_bytes")).decode("utf-8", "replace")
+
+
+def _abandoned(process: asyncio.subprocess.Process, reading: "asyncio.Future[tuple[str, str]]") -> "asyncio.Task[object]":
+    """Kill it and listen no more; what is given ends when it is gone."""
+    _kill(process)
+    reading.cancel()
+    return asyncio.ensure_future(process.wait())
+
+
 def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -140,8 +224,11 @@ def _environment(search: str) -> Mapping[str, str]:
 _PACKAGES: Mapping[str, str] = {
     "lvm": "apt install lvm2",
     "iscsiadm": "apt install open-iscsi",
+    "udevadm": "apt install udev",
     "dmsetup": "apt install dmsetup",
     "wipefs": "apt install util-linux",
+    "blockdev": "apt install util-linux",
+    "dd": "apt install coreutils",
 }
 
 

@@ -1,6 +1,7 @@
 """Bringing this host to the wanted configuration, all or nothing, from any point at which the last attempt was cut off.
 
-    preflight  nothing of others is renamed or dropped, every name is free
+    names      those of maps in use stay, though their LUNs are configured no more
+    preflight  nothing of others is renamed, dropped or hidden, every name is free
     intent     the journal says what is about to be written
     allow      rows of ownership, then the lines, then the rows' confirmation
     install    each file atomically; a LUN whose name another one takes gets a neutral name first
@@ -19,10 +20,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 
 import msgspec
 
-from apply.attempt import Attempt, finished, intent, judged, neutral_main, outcome_of, told
+from apply.attempt import Attempt, finished, intent, judged, names_deferred, neutral_main, outcome_of, told
 from apply.confsyntax import parse
 from apply.daemon import Daemon, ReconfigureFailed, ReconfigurePending, Timing
 from apply.dropins import DropIns, Reach, WriteFailed
@@ -31,16 +33,18 @@ from apply.hostpaths import HostPaths
 from apply.inuse import InUse, NothingInUse
 from apply.journal import Committed, Ledger, Remembered
 from apply.live import Live
+from apply.local_files import broken_files
 from apply.managed import hashes_of
 from apply.multipathd import DaemonTimeout, MultipathdError, NotInstalled
+from apply.names_in_use import with_names_in_use
 from apply.outcome import ApplyError, ApplyOutcome, ApplyState
 from apply.ownership import Ownership
 from apply.plan import Desired, Hold, going_back, listens_to_fabric, make_plan, names_to_free, recognised, wanted_names
-from apply.preflight import foreign_maps, taken_names
+from apply.preflight import refusals
 from apply.preview import Preview, preview
-from apply.render import MAIN, OVERRIDES, RenderedFile
+from apply.render import MAIN, OVERRIDES, RenderedFile, text_of
 from apply.threads import uninterrupted
-from apply.udev import NoUdev, Triggers
+from apply.udev import COMMAND, NOT_TOLD, NoUdev, Triggers
 from apply.verify import Findings, Wanted, verify
 from apply.wwids import read
 from store.errors import PathmeshError
@@ -78,10 +82,13 @@ class Reconciler:
         self._reach = reach
         self._attached = attached
         self._udev = udev or NoUdev()
+        self._untold: frozenset[str] = frozenset()
+        """The LUNs of whose paths udev could not be told."""
         self._accept_renames = accept_renames
         self._daemon = Daemon(client, timing or Timing(), sleep)
         self._ledger = Ledger(records)
-        self._ownership = Ownership(paths.wwids, self._ledger, clock, in_use or NothingInUse(), reach)
+        self._in_use = in_use or NothingInUse()
+        self._ownership = Ownership(paths.wwids, self._ledger, clock, self._in_use, reach)
         self._dropins = DropIns(paths.conf_dir, paths.kept_dir)
         self._one_at_a_time = asyncio.Lock()
 
@@ -104,7 +111,7 @@ class Reconciler:
             remembered = Remembered()
             try:
                 remembered = await self._ownership.settled()
-                attempt = self._begin(desired, remembered, force=force)
+                attempt = await self._begin(desired, remembered, force=force)
                 outcome = await self._attempt(attempt)
             except PathmeshError as error:
                 state = ApplyState.PENDING if isinstance(error, ReconfigurePending) else ApplyState.FAILED
@@ -115,7 +122,7 @@ class Reconciler:
 
     async def preview(self, desired: Desired) -> Preview:
         """What `converge` would do now. Nothing is written, and nobody is told anything. Raises PathmeshError for unreadable host files."""
-        attempt = self._begin(desired, await self._ledger.load(), force=False)
+        attempt = await self._begin(desired, await self._ledger.load(), force=False)
         with contextlib.suppress(MultipathdError):
             attempt.before = await self._daemon.read()
         await self._guard(attempt)
@@ -124,16 +131,20 @@ class Reconciler:
             held = self._held(attempt)
             refused = [*held.errors, *held.notes]
         elif attempt.before is not None:
-            refused = self._preflight(attempt, attempt.before)
-        return preview(attempt.plan.append, attempt.ready, attempt.names, attempt.before, deferred=attempt.deferred, refused=refused)
+            refused = await self._preflight(attempt, attempt.before)
+        deferred = (*attempt.deferred, *names_deferred(attempt))
+        found = preview(attempt.plan.append, attempt.ready, attempt.names, attempt.before, deferred=deferred, refused=refused)
+        return replace(found, kept_names={wwid: name for wwid, (name, _) in attempt.kept_names.items()})
 
-    def _begin(self, desired: Desired, remembered: Remembered, *, force: bool) -> Attempt:
+    async def _begin(self, desired: Desired, remembered: Remembered, *, force: bool) -> Attempt:
         kept, present = self._dropins.kept(), self._dropins.present()
         remembered = recognised(remembered, kept, present)
-        plan = make_plan(desired, {name: file.content for name, file in present.items()}, read(self._paths.wwids), remembered)
         saved = going_back(remembered, kept, present)
-        attempt = Attempt(desired, remembered, plan, wanted_names(desired), saved, force)
+        desired, names = await with_names_in_use(desired, saved, remembered.owned, self._in_use)
+        plan = make_plan(desired, {name: file.content for name, file in present.items()}, read(self._paths.wwids), remembered)
+        attempt = Attempt(desired, remembered, plan, wanted_names(desired), saved, force, names)
         attempt.notes.extend(ApplyError("render-unsupported-option", problem.message, problem.hint) for problem in desired.rendered.skipped)
+        attempt.notes.extend(broken_files(self._paths.files_of_others()))
         return attempt
 
     async def _attempt(self, attempt: Attempt) -> ApplyOutcome:
@@ -146,10 +157,13 @@ class Reconciler:
         except NotInstalled as error:
             return await self._without_tools(attempt, error)
         attempt.restart_pid = self._restart_pid(attempt, attempt.before.pid)
+        before = attempt.remembered.outcome
+        if self._untold or (before is not None and any(note.code == NOT_TOLD for note in before.notes)):
+            await self._trigger(attempt, self._untold or attempt.before.seen)  # after a restart nobody knows which: then all
         await self._guard(attempt)
         if not (attempt.plan.touches or attempt.must_tell or attempt.ready) and self._is_kept(attempt):
             return await self._check(attempt)
-        refusals = self._preflight(attempt, attempt.before)
+        refusals = await self._preflight(attempt, attempt.before)
         if refusals:
             return finished(attempt, ApplyState.FAILED, refusals, self._clock())
         return await self._write(attempt)
@@ -169,10 +183,14 @@ class Reconciler:
         return attempt.remembered.committed.hashes == hashes_of(attempt.desired.rendered.files) == hashes_of(self._dropins.kept())
 
     async def _check(self, attempt: Attempt) -> ApplyOutcome:
-        """Everything is written: read back. The daemon is told again only if another file of its configuration changed meanwhile."""
+        """Everything is written: read back. The daemon is told again only if another file of its configuration changed meanwhile.
+
+        It may have read that file already: a name that it had given to another map is not free to it at the same time.
+        """
+        await self._ownership.named(attempt.remembered.owned, attempt.names)
         findings = await self._verify(attempt, patience=UNCHANGED_PATIENCE)
         fingerprint = self._paths.fingerprint()
-        if findings.overridden and fingerprint != attempt.remembered.committed.fingerprint:
+        if findings.errors and fingerprint != attempt.remembered.committed.fingerprint:
             await self._daemon.tell()
             await self._daemon.idle()
             findings = await self._verify(attempt)
@@ -200,6 +218,7 @@ class Reconciler:
 
     async def _commit(self, attempt: Attempt, findings: Findings) -> ApplyOutcome:
         files = attempt.desired.rendered.files
+        await self._ownership.named(attempt.remembered.owned, attempt.names)
         await self._guard(attempt)
         ready = () if findings.overridden else attempt.ready
         await self._ledger.commit(judged(attempt, findings, self._clock()), self._committed(attempt, files), ready)
@@ -217,7 +236,7 @@ class Reconciler:
     async def _tear_down(self, attempt: Attempt) -> ApplyOutcome:
         """Everything of ours goes: lines first, then the files, and one `reconfigure` for both. What fails is tried again, not undone."""
         others = await self._ownership.disable(attempt.ready)
-        await self._remove(attempt)
+        await self._install(attempt)
         await self._tell(attempt)
         await self._forget(attempt, attempt.ready, others)
         findings = await self._verify(attempt)
@@ -225,8 +244,9 @@ class Reconciler:
         return await self._torn_down(attempt, judged(attempt, findings, self._clock()))
 
     async def _torn_down(self, attempt: Attempt, outcome: ApplyOutcome) -> ApplyOutcome:
-        await self._ledger.commit(outcome, self._committed(attempt, {}))
-        await uninterrupted(self._dropins.keep, {})
+        files = attempt.desired.rendered.files
+        await self._ledger.commit(outcome, self._committed(attempt, files))
+        await uninterrupted(self._dropins.keep, files)
         self._reach("apply.done")
         return outcome
 
@@ -248,19 +268,15 @@ class Reconciler:
             attempt.changed = True
             await self._open_journal(attempt)
             others = await self._ownership.disable(attempt.ready)
-            await self._remove(attempt)
+            await self._install(attempt)
             await self._forget(attempt, attempt.ready, others)
-            await self._torn_down(attempt, finished(attempt, ApplyState.NOT_APPLICABLE, attempt.deferred, self._clock()))
+            waiting = [*attempt.deferred, *names_deferred(attempt)]
+            await self._torn_down(attempt, finished(attempt, ApplyState.NOT_APPLICABLE, waiting, self._clock()))
         attempt.notes.append(told(error))
-        return finished(attempt, ApplyState.NOT_APPLICABLE, attempt.deferred, self._clock())
+        return finished(attempt, ApplyState.NOT_APPLICABLE, [*attempt.deferred, *names_deferred(attempt)], self._clock())
 
-    def _preflight(self, attempt: Attempt, live: Live) -> list[ApplyError]:
-        errors = taken_names(attempt.names, live, self._paths.mapper, self._paths.sysfs)
-        if attempt.main is not None and not self._accept_renames:
-            managed = attempt.desired.allow_list | attempt.remembered.owned.keys()
-            allowed = read(self._paths.wwids).active | attempt.desired.allow_list
-            errors.extend(foreign_maps(live, managed, allowed))
-        return errors
+    async def _preflight(self, attempt: Attempt, live: Live) -> list[ApplyError]:
+        return await refusals(attempt, live, self._paths, self._in_use, accept_renames=self._accept_renames)
 
     async def _open_journal(self, attempt: Attempt) -> None:
         """Before any of our files is written: keep what a roll-back puts back, and record the intent."""
@@ -271,7 +287,7 @@ class Reconciler:
         self._reach("apply.journal.written")
 
     async def _allow(self, attempt: Attempt) -> None:
-        attempt.added = await self._ownership.allow(attempt.open, attempt.desired.allow_list)
+        attempt.added = await self._ownership.allow(attempt.open, attempt.desired.allow_list, attempt.names)
         await self._trigger(attempt, attempt.added)
 
     async def _install(self, attempt: Attempt) -> None:
@@ -314,9 +330,10 @@ class Reconciler:
     async def _verify(self, attempt: Attempt, *, patience: float = 1.0) -> Findings:
         files = attempt.desired.rendered.files
         wanted = Wanted(
-            main=parse(attempt.main.content.decode()) if attempt.main else parse(""),
+            main=parse(text_of(attempt.main)),
             names=attempt.names,
-            free=tuple(parse(files[OVERRIDES].content.decode("utf-8", "replace")).merged("defaults")) if OVERRIDES in files else (),
+            overrides=parse(text_of(files.get(OVERRIDES))),
+            allow_list=str(self._paths.wwids),
             working=attempt.journal.working if attempt.journal else {},
             attached=await asyncio.to_thread(self._attached),
             local_files=self._paths.later_files(),
@@ -351,8 +368,13 @@ class Reconciler:
         await self._trigger(attempt, attempt.removed)
 
     async def _trigger(self, attempt: Attempt, wwids: Collection[str]) -> None:
+        """Have udev look again at the paths of these LUNs; if it cannot be told it is tried again with the next attempt."""
         seen = attempt.before.seen if attempt.before else {}
-        await self._udev.changed(dev for wwid in wwids if wwid in seen for dev in seen[wwid].hcil)
+        why = await self._udev.changed(dev for wwid in wwids if wwid in seen for dev in seen[wwid].hcil)
+        self._untold = self._untold.union(wwids) if why else self._untold.difference(wwids)
+        note = ApplyError(NOT_TOLD, f"udev could not be told to look again at the paths of LUNs: {why}", COMMAND)
+        if why and note not in attempt.notes:
+            attempt.notes.append(note)
 
     def _committed(self, attempt: Attempt, files: Mapping[str, RenderedFile]) -> Committed:
         return Committed(hashes_of(files), self._paths.fingerprint(), attempt.restart_pid)

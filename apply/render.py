@@ -7,6 +7,7 @@ in the header changes with every edit, also with one that means nothing to multi
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from apply.model import Model, Problem, Severity
 from apply.option_tables import PINNED, TABLES, Option, Scope, Version
@@ -28,6 +29,9 @@ _HEADER = f"""\
 _SPECIAL_IN_ERE = re.compile(r"[.\[\](){}\\*+?^$|]")
 
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class RenderedFile:
     """One file: its bytes and its permissions."""
@@ -44,17 +48,18 @@ class Rendered:
     skipped: tuple[Problem, ...]
 
 
-def render(model: Model, *, digest: str, tools_version: Version | None) -> Rendered:
+def render(model: Model, *, digest: str, tools_version: Version | None, kept: Mapping[str, str] = _NOTHING) -> Rendered:
     """The files that a node should have.
 
     `digest` names what they were made from. `tools_version` is the multipath-tools release of the node, by which options are
-    left out or spelled otherwise; without it everything is written as the newest release takes it.
+    left out or spelled otherwise; without it everything is written as the newest release takes it. `kept` are names of maps by WWID that
+    stay though the LUN is configured no more, with its exception from blacklists; of a LUN that is configured it says nothing.
     """
-    if model.empty:
+    if model.empty and not kept:
         return Rendered({}, ())
     skipped: list[Problem] = []
     header = _HEADER.format(digest=digest)
-    files = {MAIN: _file(header + _main(model, tools_version, skipped), _holds_key(model))}
+    files = {MAIN: _file(header + _main(model, tools_version, skipped, kept), _holds_key(model))}
     if model.overrides:
         text = model.overrides if model.overrides.endswith("\n") else model.overrides + "\n"
         files[OVERRIDES] = _file(header + text, "reservation_key" in text)
@@ -76,6 +81,11 @@ def body(content: bytes) -> bytes:
     return content.partition(b"\n\n")[2] if is_ours(content) else content
 
 
+def text_of(file: RenderedFile | None) -> str:
+    """A file as text; empty if there is none."""
+    return file.content.decode("utf-8", "replace") if file else ""
+
+
 def _file(text: str, secret: bool) -> RenderedFile:
     return RenderedFile(text.encode(), 0o600 if secret else 0o644)
 
@@ -85,17 +95,19 @@ def _holds_key(model: Model) -> bool:
     return any("reservation_key" in options for options in [model.defaults, *enabled])
 
 
-def _main(model: Model, version: Version | None, skipped: list[Problem]) -> str:
-    pinned = {name.replace("-", "_"): value for name, value in PINNED.items()}
-    defaults = _supported(DEFAULTS, Scope.DEFAULTS, model.defaults, version, skipped) | pinned
-    lines = _section("defaults", defaults, "")
-    luns = [model.luns[wwid] for wwid in sorted(allow_list(model))]
-    if luns:
-        lines += ["blacklist_exceptions {", *(f"\twwid {quote(_exactly(lun.wwid))}" for lun in luns), "}", "multipaths {"]
-        for lun in luns:
-            options = _supported(WWID_PREFIX + lun.wwid, Scope.WWID, lun.options, version, skipped)
-            named = {"wwid": lun.wwid} | ({} if lun.alias is None else {"alias": lun.alias})
-            lines += _section("multipath", options | named, "\t")
+def _main(model: Model, version: Version | None, skipped: list[Problem], kept: Mapping[str, str]) -> str:
+    lines: list[str] = []
+    if not model.empty:
+        pinned = {name.replace("-", "_"): value for name, value in PINNED.items()}
+        lines += _section("defaults", _supported(DEFAULTS, Scope.DEFAULTS, model.defaults, version, skipped) | pinned, "")
+    blocks = {wwid: {"wwid": wwid} | ({} if name == wwid else {"alias": name}) for wwid, name in kept.items()}
+    for wwid in sorted(allow_list(model)):
+        lun = model.luns[wwid]
+        options = _supported(WWID_PREFIX + wwid, Scope.WWID, lun.options, version, skipped)
+        blocks[wwid] = options | {"wwid": wwid} | ({} if lun.alias is None else {"alias": lun.alias})
+    if blocks:
+        lines += ["blacklist_exceptions {", *(f"\twwid {quote(_exactly(wwid))}" for wwid in sorted(blocks)), "}", "multipaths {"]
+        lines += [line for _, block in sorted(blocks.items()) for line in _section("multipath", block, "\t")]
         lines.append("}")
     return "\n".join(lines) + "\n"
 

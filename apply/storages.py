@@ -27,8 +27,8 @@ class Consumer:
 class ExpectedNodes:
     """The members that should see a LUN, and why.
 
-    `source`: explicit (set by hand), storage-chain (its consumers), fallback (every node that has a multipath storage),
-    inferred (nodes found a volume group on it), none (nobody uses it).
+    `source`, the first that fits: explicit (set by hand), storage-chain (its consumers), inferred (nodes found a volume group on it),
+    fallback (every node that has a multipath storage), none (nobody uses it).
     """
 
     nodes: frozenset[str]
@@ -62,13 +62,13 @@ def _expected(
     if consumers:
         return ExpectedNodes(frozenset().union(*chains.values()), "storage-chain", consumers)
     enabled = [storage for storage in model.storages.values() if storage.enabled]
+    standing = [storage for storage in enabled if storage.base is None and storage.options.get("vgname") in groups]
+    if standing:  # who is known to need it goes before all who might
+        consumers = tuple(Consumer(storage.id, storage.type, "") for storage in standing)
+        return ExpectedNodes(_union(standing, everyone), "inferred", consumers)
     fallback = [storage for storage in enabled if storage.exposes(lun.wwid)]
     if fallback:
         return ExpectedNodes(_union(fallback, everyone), "fallback")
-    standing = [storage for storage in enabled if storage.base is None and storage.options.get("vgname") in groups]
-    if standing:
-        consumers = tuple(Consumer(storage.id, storage.type, "") for storage in standing)
-        return ExpectedNodes(_union(standing, everyone), "inferred", consumers)
     return ExpectedNodes(frozenset(), "none")
 
 

@@ -40,7 +40,7 @@ def check_edit(before: Document, after: Document, hosts: Hosts = NOBODY) -> list
     order = {key: (1 if key in changed else 0, b"") for key in {*before, *after}}
     old, new = build(before, order), build(after, order)
     known = {*old.problems, *_advice(old, hosts)}
-    found = [*new.problems, *_limits(before, after), *_advice(new, hosts), *advise_change(old, new), *hiding(old, new, hosts)]
+    found = [*new.problems, *_limits(before, after), *_advice(new, hosts), *advise_change(old, new, hosts), *hiding(old, new, hosts)]
     return [
         replace(problem, severity=Severity.ERROR) if problem.code in _UNKNOWN else problem
         for problem in dict.fromkeys(found)

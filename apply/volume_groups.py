@@ -171,9 +171,16 @@ def _faults(storage: Storage, model: Model, known: Known, report: Report, group:
         yield "pv-on-path"
     if single_paths(known.direct, group, model):
         yield "lv-on-path"
-    base = model.storages.get(storage.base[0]) if storage.base is not None else None
-    if storage.base is not None and base is not None and base.offers_maps and all(d.wwid != storage.base[1] for d in members):
+    if not on_base(storage, model, members):
         yield "vg-not-on-base"
+
+
+def on_base(storage: Storage, model: Model, members: Iterable[Device]) -> bool:
+    """Whether a group with these physical volumes is on the LUN that the storage names, if it names one."""
+    base = model.storages.get(storage.base[0]) if storage.base is not None else None
+    if storage.base is None or base is None or not base.offers_maps:
+        return True
+    return any(device.wwid == storage.base[1] for device in members)
 
 
 def on_path(device: Device, model: Model) -> bool:

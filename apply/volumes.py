@@ -5,8 +5,9 @@ and never to a single path.
 """
 
 import os
+import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from apply.model import Model, Storage
@@ -14,6 +15,9 @@ from apply.transports import is_on
 from apply.usage import kind_of
 from apply.wwid import device_path
 from store.errors import UnavailableError, UsageError
+
+_LOGICAL_VOLUME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]{0,126}")
+"""lvm(8), \"valid names\"."""
 
 
 def volumes_of(storage: Storage, model: Model) -> tuple[str, ...]:
@@ -34,6 +38,12 @@ def usable_storage(model: Model, name: str, node: str) -> Storage:
     if storage.base is not None:
         usable_storage(model, storage.base[0], node)
     return storage
+
+
+def nodes_of(storage: Storage, model: Model, members: Collection[str]) -> frozenset[str]:
+    """The members on which a storage may be used: those that it shares with its bases."""
+    nodes = frozenset(members) if storage.nodes is None else storage.nodes.intersection(members)
+    return nodes if storage.base is None else nodes & nodes_of(model.storages[storage.base[0]], model, members)
 
 
 def base_map(model: Model, storage: Storage) -> str:
@@ -59,6 +69,18 @@ def chosen_volumes(model: Model, storage: Storage, volume: str | None) -> tuple[
         hint = f"see `pathmesh storage volumes {storage.id}`"
         raise UsageError(f"the storage {storage.id} has no volume {volume[:140]!r}", code="no-such-volume", hint=hint)
     return (wwid,)
+
+
+def logical_volumes(storage: Storage, volumes: Collection[str]) -> tuple[str, ...]:
+    """The names of the logical volumes that are meant: NAME, `<group>/NAME` or `<storage>:NAME`. UsageError `no-such-volume`."""
+    names = []
+    for volume in volumes:
+        name = volume.removeprefix(f"{storage.id}:").removeprefix(f"{storage.options['vgname']}/")
+        if not _LOGICAL_VOLUME.fullmatch(name):
+            message = f"{volume[:140]!r} is no name of a logical volume of the storage {storage.id}"
+            raise UsageError(message, code="no-such-volume", hint=f"lvs {storage.options['vgname']}")
+        names.append(name)
+    return tuple(dict.fromkeys(names))
 
 
 def device_number(node: Path) -> str:

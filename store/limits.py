@@ -125,6 +125,14 @@ LIMITS: dict[str, Limit] = {
     "event_send_seconds": Limit(
         20, "seconds", "a reader that takes nothing holds up nobody else", "its connection is closed; it goes on where it was"
     ),
+    "matrix_rows_gone": Limit(
+        4096, "rows", "rows that are no more, for readers that hold an older matrix", "a reader from before reads the whole"
+    ),
+    "web_links": Limit(16, "links", "one-time links to the web page that nobody has opened yet", "the oldest is forgotten"),
+    "web_link_seconds": Limit(300, "seconds", "a link is opened at once, or after setting up a tunnel", "the link is refused"),
+    "web_sessions": Limit(32, "sessions", "open web sessions of one node", "the oldest ends"),
+    "web_session_seconds": Limit(12 * 3600, "seconds", "a working day with one login", "the session ends; a new link opens another"),
+    "web_request_bytes": Limit(4 * KIB, "bytes", "a login, which is not authenticated yet", "413"),
     "history_edits": Limit(20_000, "edits", "collected edits that people can still look at", "oldest forgotten"),
     "history_bytes": Limit(32 * MIB, "bytes", "the same, by size", "oldest forgotten"),
     "events": Limit(10_000, "events", "what happened on a node, for people and followers", "oldest forgotten"),

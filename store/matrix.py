@@ -74,10 +74,14 @@ class ShownCell(msgspec.Struct, frozen=True):
 
 
 class Expectation(msgspec.Struct, frozen=True):
-    """Which nodes should carry a resource, and whether anybody uses it at all."""
+    """Which nodes should carry a resource, and whether anybody uses it at all.
+
+    `stray`: nobody should carry it, so losing sight of it worsens nothing.
+    """
 
     nodes: frozenset[str] = frozenset()
     wanted: bool = False
+    stray: bool = False
 
 
 def show_cell(cell: CellView | None, reporter: Reporter, *, expected: bool, settled: bool) -> ShownCell | None:
@@ -98,14 +102,15 @@ def show_cell(cell: CellView | None, reporter: Reporter, *, expected: bool, sett
 def roll_up(cells: Mapping[str, CellState], expectation: Expectation) -> RollUp:
     """Many nodes' states as one.
 
-    `cells` holds the shown states of every node that counts (nodes in maintenance are left out by the caller). Nodes that are expected,
-    and nodes that carry the resource without being expected, are considered; `unexpected` and `absent` cells worsen nothing.
+    `cells` holds the shown states of every node that counts: nodes in maintenance are left out by the caller, and so is a node that is
+    not expected, not known, and was no carrier. Nodes that are expected, and nodes that carry the resource without being expected, are
+    considered; `unexpected` and `absent` cells worsen nothing.
     """
     considered = {node: state for node, state in cells.items() if node in expectation.nodes or state in _CARRIES}
     states = set(considered.values())
     if not states & (_OK | _DOWN | {CellState.PENDING, CellState.UNKNOWN}):
         return RollUp.HEALTHY if states else RollUp.UNUSED
-    if not expectation.wanted and not states & (_CARRIES - {CellState.UNKNOWN}):
+    if not expectation.wanted and not states & _CARRIES:
         return RollUp.UNUSED
     if states & _DOWN:
         return RollUp.PARTIAL if states & _OK else RollUp.FAILED
@@ -143,14 +148,23 @@ class Sources(msgspec.Struct, frozen=True):
 
 
 Policy = Callable[[Mapping[str, CellState], Expectation], RollUp]
+_NOTHING = Expectation()
 
 
 def build_rows(
-    kind: str, sources: Sources, expectations: Mapping[str, Expectation], *, ids: Iterable[str] | None = None, policy: Policy = roll_up
+    kind: str,
+    sources: Sources,
+    expectations: Mapping[str, Expectation],
+    *,
+    ids: Iterable[str] | None = None,
+    policy: Policy = roll_up,
+    nothing: Expectation = _NOTHING,
 ) -> list[Row]:
-    """The rows of one kind, by id: of all ids that are expected or reported, or of `ids` alone."""
+    """The rows of one kind, by id: of all ids that are expected or reported, or of `ids` alone.
+
+    `nothing` is what is expected of an id that is not in `expectations`.
+    """
     wanted = set(expectations).union(*(by_id.keys() for by_id in sources.cells.values())) if ids is None else set(ids)
-    nothing = Expectation()
     rows = []
     for name in sorted(wanted):
         expectation = expectations.get(name, nothing)
@@ -165,16 +179,30 @@ def build_rows(
         counted = {
             node: found.state
             for node, found in shown.items()
-            if node not in sources.maintenance and (node in expectation.nodes or not _was_unexpected(found))
+            if node not in sources.maintenance and (node in expectation.nodes or _counts(found, expectation))
         }
         if shown or expectation.wanted or name in expectations:
             rows.append(Row(kind, name, policy(counted, expectation), shown))
     return rows
 
 
-def _was_unexpected(found: ShownCell) -> bool:
-    """Whether the node's last word was that it carries what it should not: losing sight of that worsens nothing."""
-    return found.cell is not None and found.cell.state == CellState.UNEXPECTED
+def _counts(found: ShownCell, expectation: Expectation) -> bool:
+    """Whether a cell of a node that is not expected to have one counts.
+
+    One that is not known does if the node was a carrier when that was known last: by its cell, or by what stands beside an unknown one.
+    """
+    if found.state is not CellState.UNKNOWN or found.cell is None:
+        return True
+    return not expectation.stray and _last_known(found.cell) in _CARRIES
+
+
+def _last_known(cell: CellView) -> CellState:
+    """The last state of a cell that was not unknown, as its node told it; unknown if it told none."""
+    if cell.state != CellState.UNKNOWN:
+        return read_state(cell.state)
+    last = cell.detail.get("last")
+    state = last.get("state") if isinstance(last, Mapping) else None
+    return read_state(state) if isinstance(state, str) else CellState.UNKNOWN
 
 
 def count_states(rows: Iterable[Row]) -> dict[str, int]:

@@ -1,10 +1,23 @@
-"""Shared by all tests."""
+"""Shared by all tests.
 
+Whatever a test renders goes through the real parser of multipath-tools once its module has ended: `apply.render.render` is wrapped here,
+before anything that uses it is imported.
+"""
+
+import functools
 import hashlib
-from collections.abc import Mapping
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import apply.render
+from scripts.hostlab import dropin
+from scripts.hostlab.errors import LabError
+from scripts.hostlab.rendered import objections
 from store.base import Base
 from store.clocks import Dot
 from store.document import Options
@@ -111,3 +124,93 @@ def scribe() -> type[Scribe]:
 def anyio_backend() -> str:
     """The event loop that the product runs on."""
     return "asyncio"
+
+
+# -- the real parser --------------------------------------------------------------------------------------------------
+
+
+class Renders:
+    """The files that tests have rendered and the parser has not seen yet.
+
+    Files that differ in their header alone are one. Of a test that renders very many (Hypothesis makes them up) the first count.
+    """
+
+    OF_A_TEST = 25
+    BYTES = 1 << 20
+    """A larger file is one of a test of scale, all of whose sections are alike."""
+
+    def __init__(self) -> None:
+        self.unseen: list[tuple[str, Mapping[str, bytes]]] = []
+        """The test that rendered them first, and the files by name in conf.d."""
+        self.unparsed = ""
+        """Why the parser was not asked, if it could not be."""
+        self._known: set[bytes] = set()
+        self._of_test: Counter[str] = Counter()
+
+    def take(self, files: Mapping[str, bytes]) -> None:
+        """Take what the present test has rendered."""
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+        bodies = [f"{name}\n".encode() + apply.render.body(content) for name, content in sorted(files.items())]
+        known = hashlib.sha256(b"\0".join(bodies)).digest()
+        if not files or known in self._known or self._of_test[test] >= self.OF_A_TEST or any(len(each) > self.BYTES for each in bodies):
+            return
+        self._known.add(known)
+        self._of_test[test] += 1
+        self.unseen.append((test, files))
+
+    def collect(self, conf_dir: Path) -> None:
+        """Take the drop-ins that a process of its own has rendered into this directory, and that are still there."""
+        found = {path.name: path.read_bytes() for path in conf_dir.glob("*.conf") if path.is_file()}
+        self.take({name: content for name, content in found.items() if apply.render.is_ours(content)})
+
+    def faults(self) -> list[str]:
+        """What the parser has to object to, each with the test that made it; all that was taken has been seen then."""
+        taken, self.unseen = self.unseen, []
+        if not taken or self.unparsed:
+            return []
+        self.unparsed = dropin.why_not()
+        if self.unparsed:
+            return [self.unparsed] if os.environ.get(dropin.REQUIRE) else []
+        try:
+            verdicts = dropin.check_each([{f"conf.d/{name}": content for name, content in files.items()} for _, files in taken])
+            release = dropin.version()
+        except LabError as fault:
+            return [f"{fault.message}: rendered in {', '.join(sorted({test for test, _ in taken}))}"]
+        return [
+            f"rendered in {test}: {objection}"
+            for (test, files), verdict in zip(taken, verdicts, strict=True)
+            for objection in objections(files, verdict, release)
+        ]
+
+
+RENDERS = Renders()
+_render = apply.render.render
+
+
+@functools.wraps(_render)
+def _watched(*words: Any, **named: Any) -> apply.render.Rendered:
+    rendered = _render(*words, **named)
+    RENDERS.take({name: file.content for name, file in rendered.files.items()})
+    return rendered
+
+
+apply.render.render = _watched
+
+
+@pytest.fixture(scope="session")
+def renders() -> Renders:
+    return RENDERS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rendered_files_are_parsed() -> Iterator[None]:
+    """The module's renders go through the parser when it has ended, all at once."""
+    yield
+    faults = RENDERS.faults()
+    if faults:
+        pytest.fail("the real parser objects:\n" + "\n".join(faults), pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if RENDERS.unparsed:
+        terminalreporter.write_line(f"what tests rendered did not go through the real parser: {RENDERS.unparsed}")

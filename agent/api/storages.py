@@ -13,12 +13,32 @@ from agent.api.routes import DRY, Access, Operation
 from agent.node import Node
 from agent.storage_view import storages_json, volumes_json
 from store.errors import UsageError
+from store.limits import limit
+
+Volumes = Annotated[list[Annotated[str, Meta(min_length=1, max_length=512)]], Meta(max_length=256)]
 
 
 class ActivateBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Activate a storage, or one of its volumes: a WWID, an alias, or `<storage>:<WWID>`."""
+    """Activate a storage, or some of its volumes: WWIDs, aliases or `<storage>:<WWID>`; of a volume group names of logical volumes.
 
-    volume: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    `all`: every logical volume of a group that other nodes have too.
+    """
+
+    volumes: Volumes = []
+    all: bool = False
+
+
+class DeactivateBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Deactivate logical volumes of a volume group; all if none is named."""
+
+    volumes: Volumes = []
+
+
+class CreateGroupBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Make a volume group. `ignore_nodes` are nodes of which somebody made sure that they do not use the LUN; `reason` is logged."""
+
+    ignore_nodes: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=limit("members"))] = []
+    reason: Annotated[str, Meta(max_length=512)] = ""
 
 
 async def get_storages(node: Node, _: Request) -> Response:
@@ -34,22 +54,28 @@ async def get_volumes(node: Node, request: Request) -> Response:
 
 async def post_activate(node: Node, request: Request) -> Response:
     body = await body_as(request, ActivateBody)
-    return json_response(await node.host.storages.activate(request.path_params["id"], body.volume))
+    return json_response(await node.host.storages.activate(request.path_params["id"], body.volumes, everything=body.all))
 
 
 async def post_deactivate(node: Node, request: Request) -> Response:
-    return json_response(await node.host.storages.deactivate(request.path_params["id"]))
+    body = await body_as(request, DeactivateBody)
+    return json_response(await node.host.storages.deactivate(request.path_params["id"], body.volumes))
 
 
 async def post_create_vg(node: Node, request: Request) -> Response:
-    return json_response(await node.host.storages.create_group(request.path_params["id"], dry_run=flag(request, "dry_run")))
+    body, dry_run = await body_as(request, CreateGroupBody), flag(request, "dry_run")
+    acts = node.host.storages
+    answer = await acts.create_group(request.path_params["id"], dry_run=dry_run, ignored=body.ignore_nodes, reason=body.reason)
+    return json_response(answer)
 
 
 W = Access.WRITE
 OPERATIONS = (
     Operation("GET", "/v1/storages", get_storages, "Storages, what they stand on and how they fare on each node"),
     Operation("GET", "/v1/storages/{id}/volumes", get_volumes, "The volumes of a storage on a node, and who uses them", query=("node",)),
-    Operation("POST", "/v1/storages/{id}/activate", post_activate, "Make a storage or a volume ready on this node", W, ActivateBody),
-    Operation("POST", "/v1/storages/{id}/deactivate", post_deactivate, "Deactivate a volume group on this node", W),
-    Operation("POST", "/v1/storages/{id}/create-vg", post_create_vg, "Make a storage's volume group on its base", W, query=DRY),
+    Operation("POST", "/v1/storages/{id}/activate", post_activate, "Make a storage or volumes of it ready on this node", W, ActivateBody),
+    Operation("POST", "/v1/storages/{id}/deactivate", post_deactivate, "Deactivate logical volumes on this node", W, DeactivateBody),
+    Operation(
+        "POST", "/v1/storages/{id}/create-vg", post_create_vg, "Make a storage's volume group on its base", W, CreateGroupBody, query=DRY
+    ),
 )

@@ -8,7 +8,8 @@ import click
 from agent.cli.base import Group
 from agent.cli.client import Client, quoted
 from agent.cli.errors import ApiError
-from agent.cli.output import CELL_SEVERITY, MISSING, Cell, Painted, age_text, aligned, severity, size_text, text_of
+from agent.cli.matrix import fetch
+from agent.cli.output import CELL_SEVERITY, MISSING, Cell, Painted, age_text, aligned, one_line, severity, size_text, text_of
 from agent.cli.session import Session
 from agent.cli.status import paths_text
 from agent.cli.writes import (
@@ -25,9 +26,11 @@ from agent.cli.writes import (
     section_path,
     write_options,
 )
+from agent.flags import flag_text, worst_first
 from store.errors import PathmeshError
 
 LUNS = "/v1/luns"
+MULTIPATH_MAP, NVME_SUBSYSTEM = "multipath.map", "nvme.subsystem"
 
 
 @click.group(cls=Group)
@@ -89,7 +92,7 @@ def show(session: Session, wwid: str) -> None:
     if rows:
         session.lines(["", *aligned(("OPTION", "VALUE"), rows, color=session.colors)])
     if health is not None and health.get("nodes"):
-        session.lines(["", *_cells(session, health["nodes"])])
+        session.lines(["", *_cells(session, health["nodes"]), *_flags(health["nodes"])])
 
 
 @lun.command("add")
@@ -191,17 +194,19 @@ def scan(session: Session) -> None:
 def accept(session: Session, wwid: str, nodes: tuple[str, ...], expires: int | None, write: Write) -> None:
     """Take the paths that a LUN has now as the expected ones.
 
+    A native NVMe subsystem is named by its NQN, as `pathmesh matrix --kind nvme.subsystem` shows it; its paths are its controllers.
     It is refused for a node whose state is not known now.
 
     \b
-    Example:
+    Examples:
       pathmesh lun accept 3624a9370e92ace0b12e941bf000cb4d5 --node n3 --reason "switch B is gone for good"
+      pathmesh lun accept nqn.2010-06.com.purestorage:flasharray.1 --expires 7d --reason "port 2 is being replaced"
     """
     client = session.client()
     check_digest(client, write)
     path = f"{LUNS}/{quoted(wwid)}"
     if write.dry_run:
-        _accept_trial(session, client.get(path)["nodes"], nodes)
+        _accept_trial(session, _cells_of(session, wwid), nodes)
         return
     body = write.body(nodes=list(nodes) or None, expires_seconds=expires)
     answer = client.request("POST", f"{path}/accept", body=body).json()
@@ -211,6 +216,15 @@ def accept(session: Session, wwid: str, nodes: tuple[str, ...], expires: int | N
     accepted = answer.get("accepted") or ()
     rows = [[str(entry["node"]), str(len(entry["paths"])), text_of(entry["paths"])] for entry in accepted]
     session.table(("NODE", "PATHS", "EXPECTED NOW"), rows, empty="nothing to accept")
+
+
+def _cells_of(session: Session, name: str) -> Mapping[str, Any]:
+    """The cells of a LUN or of a native NVMe subsystem, by node."""
+    found = {row["kind"]: row["nodes"] for row in fetch(session, {"resource": name})["resources"]}
+    cells: Mapping[str, Any] | None = found.get(NVME_SUBSYSTEM, found.get(MULTIPATH_MAP))
+    if cells is None:
+        raise PathmeshError(f"LUN {name}: nobody sees it and it is not allow-listed", code="not-found")
+    return cells
 
 
 def _accept_trial(session: Session, cells: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
@@ -281,6 +295,8 @@ def _records(options: Mapping[str, str], health: Mapping[str, Any]) -> Iterator[
             yield "node", node, f"{name}_paths", text_of(paths.get(name))
         for name in ("queueing", "age_seconds", "reasons"):
             yield "node", node, name, text_of(cell.get(name))
+        for flag in cell.get("flags") or ():
+            yield "node", node, "flag", str(flag)
         for path in cell.get("missing_paths") or ():
             yield "node", node, "missing_path", str(path)
         for path in cell.get("failed_paths") or ():
@@ -303,6 +319,16 @@ def _facts(health: Mapping[str, Any]) -> list[str]:
 def _reasons(cell: Mapping[str, Any]) -> list[str]:
     lost = [f"lost {path}" for path in cell.get("missing_paths") or ()]
     return [*(cell.get("reasons") or ()), *lost, *(f"failed {path}" for path in cell.get("failed_paths") or ())]
+
+
+def _flags(cells: Mapping[str, Any]) -> list[str]:
+    """What is worth knowing although it works, and where."""
+    found: dict[str, list[str]] = {}
+    for name, cell in sorted(cells.items()):
+        for flag in cell.get("flags") or ():
+            found.setdefault(str(flag), []).append(name)
+    lines = [one_line(f"! on {', '.join(found[flag])}: {flag_text(flag)}") for flag in sorted(found, key=worst_first)]
+    return ["", *lines] if lines else []
 
 
 def _cells(session: Session, cells: Mapping[str, Any]) -> list[str]:

@@ -10,10 +10,11 @@ import click
 
 from agent.cli.base import Command
 from agent.cli.errors import AgentUnreachable
-from agent.cli.output import LUN_SEVERITY, Cell, Painted, aligned, one_line, severity
+from agent.cli.output import LUN_SEVERITY, MISSING, Cell, Painted, aligned, one_line, severity
 from agent.cli.session import Session
 from agent.cli.status import paths_text
 from agent.cli.writes import WWIDS
+from agent.flags import flag_text, worst_first
 
 CLEAR, HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[0J"
 WRAP_OFF, WRAP_ON = "\x1b[?7l", "\x1b[?7h"
@@ -45,6 +46,8 @@ def matrix(
 ) -> None:
     """Show every resource on every node: the state, and usable/expected paths.
 
+    A ! marks a cell that has flags: what is worth knowing of it although it works. They are told in words below the table.
+
     \b
     Examples:
       pathmesh matrix --state degraded
@@ -74,10 +77,11 @@ def _show(session: Session, document: Mapping[str, Any]) -> None:
     if session.output == "json":
         session.json(document)
     elif session.output == "tsv":
-        header = ("kind", "id", "resource_state", "node", "state", "redundancy", "usable", "expected", "reasons")
+        header = ("kind", "id", "resource_state", "node", "state", "redundancy", "usable", "expected", "reasons", "flags")
         session.table(header, _cells(document))
     elif document["resources"]:
-        session.lines(_table(session, document))
+        aliases = _aliases(session)
+        session.lines([*_table(session, document, aliases), *_notes(document, aliases)])
     else:
         session.say("no such resource")
 
@@ -98,24 +102,24 @@ def _cells(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
                     str(cell.get("redundancy") or ""),
                     *numbers,
                     ",".join(str(reason) for reason in cell.get("reasons") or ()),
+                    ",".join(_flags(cell)),
                 )
             )
     return rows
 
 
-def _table(session: Session, document: Mapping[str, Any]) -> list[str]:
+def _table(session: Session, document: Mapping[str, Any], aliases: Mapping[str, str]) -> list[str]:
     resources = sorted(
         document["resources"],
         key=lambda r: (str(r.get("kind")), severity(r.get("state"), LUN_SEVERITY), str(r.get("id"))),
     )
-    aliases = _aliases(session)
     nodes = sorted({name for resource in resources for name in resource.get("nodes") or {}})
     rows: list[list[Cell]] = []
     for resource in resources:
         state = str(resource.get("state", "unknown"))
         cells = resource.get("nodes") or {}
         name = str(resource.get("id"))
-        row: list[Cell] = [str(resource.get("kind")), name, aliases.get(name, "-"), Painted(state, state)]
+        row: list[Cell] = [str(resource.get("kind")), name, aliases.get(name, MISSING), Painted(state, state)]
         row.extend(_cell(cells.get(name)) for name in nodes)
         rows.append(row)
     return aligned(("KIND", "RESOURCE", "ALIAS", "STATE", *nodes), rows, color=session.colors)
@@ -123,7 +127,7 @@ def _table(session: Session, document: Mapping[str, Any]) -> list[str]:
 
 def _aliases(session: Session) -> dict[str, str]:
     """The configured aliases by WWID."""
-    return {entry["wwid"]: entry["options"].get("alias", "-") for entry in session.get(WWIDS)["wwids"]}
+    return {entry["wwid"]: entry["options"].get("alias", MISSING) for entry in session.get(WWIDS)["wwids"]}
 
 
 def _cell(cell: Mapping[str, Any] | None) -> Cell:
@@ -133,9 +137,31 @@ def _cell(cell: Mapping[str, Any] | None) -> Cell:
     words = [state, paths_text(cell)]
     if words[1] and cell.get("redundancy") == "single":
         words.append("single")
+    if _flags(cell):
+        words.append("!")
     if isinstance(cell.get("last"), Mapping):
         words.append(f"(was {cell['last'].get('state')})")
     return Painted(" ".join(word for word in words if word), state)
+
+
+def _flags(cell: Mapping[str, Any]) -> list[str]:
+    return [str(flag) for flag in cell.get("flags") or ()]
+
+
+def _notes(document: Mapping[str, Any], aliases: Mapping[str, str]) -> list[str]:
+    """What each flag means, with what carries it and where."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for resource in document["resources"]:
+        name = str(resource.get("id"))
+        alias = aliases.get(name, MISSING)
+        for node, cell in sorted((resource.get("nodes") or {}).items()):
+            for flag in _flags(cell):
+                found.setdefault(flag, {}).setdefault(name if alias == MISSING else alias, []).append(node)
+    lines = []
+    for flag in sorted(found, key=worst_first):
+        lines += ["", one_line(f"! {flag_text(flag)}")]
+        lines += ["  " + one_line(f"{name} on {', '.join(nodes)}") for name, nodes in sorted(found[flag].items())]
+    return lines
 
 
 def _watch(session: Session, query: Mapping[str, str | None], interval: float) -> None:
@@ -171,8 +197,12 @@ def _watch(session: Session, query: Mapping[str, str | None], interval: float) -
 
 def _draw(session: Session, document: Mapping[str, Any], note: str) -> None:
     """Draw one frame over the last one; what does not fit the screen is counted, so that nothing scrolls."""
-    lines = _table(session, document) if document["resources"] else ["no such resource"]
+    aliases = _aliases(session)
+    lines = _table(session, document, aliases) if document["resources"] else ["no such resource"]
     room = max(os.get_terminal_size(sys.stdout.fileno()).lines, 4) - 3
+    notes = _notes(document, aliases)
+    if len(lines) + len(notes) <= room:
+        lines += notes
     below = [f"and {len(lines) - room} more rows"] if len(lines) > room else []
     foot = session.paint(note, "failed") if note else f"{time.strftime('%H:%M:%S')}, Ctrl-C ends"
     frame = "".join(f"{line}{CLEAR_LINE}\n" for line in [*lines[:room], *below, foot])

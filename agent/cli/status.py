@@ -161,8 +161,18 @@ def _cell_words(session: Session, cell: Mapping[str, Any]) -> Iterator[str]:
         yield f"was {printable(str(cell['last'].get('state')))}"
     if cell.get("queueing") in ("on", "retry") and cell.get("state") == "failed":
         yield session.paint("I/O is queued and hangs", "failed")
-    if cell.get("acked"):
-        yield "acknowledged"
+    if accepted := accepted_text(cell):
+        yield accepted
+
+
+def accepted_text(cell: Mapping[str, Any]) -> str:
+    """Who accepted the cell's paths, until when and why; empty if nobody did."""
+    acked = cell.get("acked")
+    if not isinstance(acked, Mapping):
+        return ""
+    until = f" until {acked['expires']}" if acked.get("expires") else ""
+    reason = f": {acked['reason']}" if acked.get("reason") else ""
+    return one_line(f"accepted by {acked.get('by') or '?'}{until}{reason}")
 
 
 def paths_text(cell: Mapping[str, Any]) -> str:

@@ -183,56 +183,82 @@ def volumes(session: Session, storage_id: str, node: str | None) -> None:
 
 @storage.command("activate")
 @click.argument("storage_id", metavar="ID")
-@click.argument("volume", metavar="[VOLUME]", required=False)
+@click.argument("volumes", nargs=-1, metavar="[VOLUME]...")
+@click.option("--all", "everything", is_flag=True, help="All logical volumes of a volume group that other nodes have too.")
 @click.pass_obj
-def activate(session: Session, storage_id: str, volume: str | None) -> None:
+def activate(session: Session, storage_id: str, volumes: tuple[str, ...], everything: bool) -> None:
     """Make a storage ready for use on this node.
 
-    Of a storage of maps the devices are checked, of all volumes or of VOLUME (a WWID or an alias): each must be there, and be the map of
-    its LUN. Of an lvm storage the logical volumes are activated.
+    Of a storage of maps the devices are checked, of all volumes or of each VOLUME (a WWID or an alias): each must be there, and be the map
+    of its LUN. Of an lvm storage the logical volumes VOLUME are activated: those that are needed on this node now. Without any, all are;
+    if the storage is for other nodes too, only with --all.
+
+    \b
+    Examples:
+      pathmesh storage activate san
+      pathmesh storage activate san-lvm vm-100-disk-0 vm-100-disk-1
     """
-    body = _act(session, storage_id, "activate", {"volume": volume} if volume else {})
+    body = _act(session, storage_id, "activate", {"volumes": volumes, "all": everything})
     if session.output == "json":
         session.json(body)
         return
     if "vg" in body:
-        session.say(f"the volume group {body['vg']} is active on {body['node']}")
+        session.say(f"{_logical(body)} active on {body['node']}")
         return
     session.table(("VOLUME", "DEVICE"), [[str(v["volid"]), str(v["path"])] for v in body["volumes"]], empty=f"{storage_id} has no volumes")
 
 
 @storage.command("deactivate")
 @click.argument("storage_id", metavar="ID")
+@click.argument("volumes", nargs=-1, metavar="[VOLUME]...")
 @click.pass_obj
-def deactivate(session: Session, storage_id: str) -> None:
-    """Deactivate the logical volumes of an lvm storage on this node; those that are open keep it from that."""
-    body = _act(session, storage_id, "deactivate", None)
+def deactivate(session: Session, storage_id: str, volumes: tuple[str, ...]) -> None:
+    """Deactivate the logical volumes VOLUME of an lvm storage on this node, without any all; those that are open stay active."""
+    body = _act(session, storage_id, "deactivate", {"volumes": volumes})
     if session.output == "json":
         session.json(body)
     else:
-        session.say(f"the volume group {body['vg']} is not active on {body['node']}")
+        session.say(f"{_logical(body)} not active on {body['node']}")
+
+
+def _logical(body: Mapping[str, Any]) -> str:
+    """The logical volumes that an answer is about, with the verb."""
+    group, volumes = body["vg"], [str(name) for name in body.get("volumes") or ()]
+    if not volumes:
+        return f"the volume group {group} is"
+    return f"{group}/{volumes[0]} is" if len(volumes) == 1 else f"{len(volumes)} volumes of {group} are"
 
 
 @storage.command("create-vg")
 @click.argument("storage_id", metavar="ID")
 @click.option("--dry-run", is_flag=True, help="Check everything, make nothing.")
+@click.option(
+    "--ignore-node",
+    "ignored",
+    multiple=True,
+    metavar="NODE",
+    help="Go on though it is not known whether NODE uses the LUN: you made sure that it does not. May be repeated.",
+)
+@click.option("--reason", default="", metavar="TEXT", help="Why; for the agent's log.")
 @click.pass_obj
-def create_vg(session: Session, storage_id: str, dry_run: bool) -> None:
+def create_vg(session: Session, storage_id: str, dry_run: bool, ignored: tuple[str, ...], reason: str) -> None:
     """Make the volume group of an lvm storage on the map of its base, from this node.
 
-    It is refused if the map is missing, has no usable path, is in use on any node, or has anything written on it: nothing is wiped. Do it
-    on one node; the others see the group then.
+    It is refused if the map is missing, has no usable path, is in use on any node, or has anything written on it: nothing is wiped. It is
+    also refused while another node does not tell whether it uses the LUN. Do it on one node; the others see the group then.
 
     \b
-    Example:
+    Examples:
       pathmesh storage create-vg san-lvm --dry-run
+      pathmesh storage create-vg san-lvm --ignore-node n3 --reason "n3 is switched off"
     """
-    body = _act(session, storage_id, "create-vg", None, {"dry_run": "true" if dry_run else None})
+    body = {"ignore_nodes": ignored, "reason": reason}
+    answer = _act(session, storage_id, "create-vg", body, {"dry_run": "true" if dry_run else None})
     if session.output == "json":
-        session.json(body)
+        session.json(answer)
     else:
         done = "could be made" if dry_run else "is made"
-        session.say(f"the volume group {body['vg']} {done} on {body['path']}")
+        session.say(f"the volume group {answer['vg']} {done} on {answer['path']}")
 
 
 def _act(session: Session, storage_id: str, verb: str, body: Any, query: Mapping[str, str | None] | None = None) -> Any:

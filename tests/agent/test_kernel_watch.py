@@ -28,7 +28,7 @@ class Pipe:
     def __init__(self) -> None:
         self.reading, self._writing = os.pipe()
         os.set_blocking(self.reading, False)
-        self.fault: OSError | None = None
+        self.fault: Exception | None = None
 
     def fileno(self) -> int:
         return self.reading
@@ -125,14 +125,81 @@ async def test_lost_events_are_one_look(pipe: Pipe) -> None:
     await asyncio.wait([running])
 
 
-async def test_a_socket_that_breaks_is_said_and_left(pipe: Pipe) -> None:
+async def test_a_socket_that_breaks_is_said_and_opened_anew(pipe: Pipe) -> None:
     looks: list[int] = []
-    watch = KernelWatch(lambda: looks.append(1), opening=lambda: pipe)
+    opened: list[Pipe] = []
+    may_open = asyncio.Event()
+
+    def opening() -> Pipe:
+        if opened and not may_open.is_set():
+            raise UnavailableError("no netlink", code="no-kernel-events")
+        opened.append(Pipe() if opened else pipe)
+        return opened[-1]
+
+    watch = KernelWatch(lambda: looks.append(1), opening=opening, retry=0.001)
+    running = asyncio.create_task(watch.run())
+    await until("it hears", lambda: opened)
     pipe.fault = OSError(errno.EBADF, "Bad file descriptor")
     pipe.send()
+    await until("it is said", lambda: watch.note.startswith("no-kernel-events: ") and looks)
+    await until("it is tried again", lambda: "no netlink" in watch.note)
+    before = len(looks)
+    may_open.set()
+    await until("it hears again, and looks for what was not heard", lambda: watch.note == "" and len(looks) > before)
+    assert len(opened) == 2 and not running.done()
+    await until("it is calm", lambda: watch._coalesced._timer is None)
+    before = len(looks)
+    opened[1].send()
+    await until("an event of the new socket is heard", lambda: len(looks) > before)
+    running.cancel()
+    await asyncio.wait([running])
+    opened[1].close()
+
+
+@pytest.mark.parametrize("fault", [AttributeError("udev_new"), RuntimeError(), TypeError("x")])
+async def test_no_fault_of_the_library_ends_it(pipe: Pipe, fault: Exception) -> None:
+    opened: list[Pipe] = []
+
+    def opening() -> Pipe:
+        opened.append(pipe)
+        if len(opened) == 1:
+            raise fault
+        return pipe
+
+    watch = KernelWatch(lambda: None, opening=opening, retry=0.001)
+    running = asyncio.create_task(watch.run())
+    await until("it is said, and tried again", lambda: len(opened) == 2 and watch.note == "")
+    pipe.fault = fault
+    pipe.send()
+    await until("what fails in hearing is said", lambda: type(fault).__name__ in watch.note or len(opened) > 2)
+    pipe.fault = None
+    await until("and heard again", lambda: len(opened) > 2 and watch.note == "")
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_it_is_tried_again_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    plain = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await plain(0)
+
+    def fails() -> Any:
+        raise UnavailableError("no libudev", code="no-kernel-events")
+
+    monkeypatch.setattr("agent.kernel_watch.asyncio.sleep", sleep)
+    looks: list[int] = []
+    running = asyncio.create_task(KernelWatch(lambda: looks.append(1), opening=fails).run())
     async with asyncio.timeout(5):
-        await watch.run()
-    assert watch.note.startswith("no-kernel-events: ") and "Bad file descriptor" in watch.note
+        while len(waits) < 12:
+            await plain(0.001)
+    running.cancel()
+    await asyncio.wait([running])
+    assert waits[:4] == [1.0, 2.0, 4.0, 8.0] and waits[10:12] == [300.0, 300.0]
+    assert len(looks) <= 2, "what is said already makes nobody look"
 
 
 async def test_a_host_without_udev_is_a_note() -> None:
@@ -140,8 +207,10 @@ async def test_a_host_without_udev_is_a_note() -> None:
         raise UnavailableError("no libudev", code="no-kernel-events")
 
     watch = KernelWatch(lambda: None, opening=fails)
-    await watch.run()
-    assert "no libudev" in watch.note
+    running = asyncio.create_task(watch.run())
+    await until("it is said", lambda: "no libudev" in watch.note)
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_a_real_event_of_the_kernel_is_heard_within_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent import poll_loop, regained
 from agent.maintenance import PREFIX, maintenance_value
 from agent.poll_loop import BOOT_SECONDS, PollLoop
 from agent.remembered import ASKS
+from apply.collect import BASELINES
 from apply.sysfs import Sysfs
 from apply.topology import PATHS_COMMAND, SIZES_COMMAND
 from store.cells import MULTIPATH_MAP, NODE_FACTS, REMEMBERED_PATHS, Cell
 from store.document import WWID_PREFIX
 from store.errors import UnavailableError
+from store.matrix import Reporter
+from store.members import MemberState, member_value
 from store.records import MemoryRecords
 
 pytestmark = pytest.mark.anyio
@@ -197,6 +201,114 @@ async def test_a_node_that_lost_its_database_gets_back_what_it_had_learned(
     assert ASKS not in restarted.facts() and restarted.cell().detail["baseline"] == BOTH
 
 
+async def test_a_node_that_cannot_read_what_it_had_learned_asks_the_others(memory_cluster: Any, tmp_path: Path) -> None:
+    cluster = memory_cluster("n1", "n2")
+    await configure(cluster, **{"learn-window": "0"})
+    settled = MemoryRecords()
+    await settled.change("paths", {"asked": b"1"})
+    watched = Watched(cluster["n1"], tmp_path, records=settled)
+    await watched.poll()
+    assert ASKS not in watched.facts(), "it has asked once, and knows what it had learned"
+    await settled.change(BASELINES, {W: b"\xc1"})
+    watched = Watched(cluster["n1"], tmp_path, records=settled)
+    await watched.poll()
+    assert watched.facts()[ASKS] is True, "with its first word: the others drop what they hold of who does not ask"
+
+
+class Peers:
+    """n1, and three others that have told how many paths of the LUN they expect: 2, 3 and 4."""
+
+    def __init__(self, cluster: Any, tmp_path: Path) -> None:
+        self.cluster = cluster
+        self.first = Watched(cluster["n1"], tmp_path)
+
+    async def told(self, eventually: Callable[..., Any]) -> None:
+        for number, name in enumerate(("n2", "n3", "n4"), 2):
+            names = [f"fc:0x{port}>0xa" for port in range(number)]
+            self.cluster[name].runner.observe([Cell(MULTIPATH_MAP, W, "healthy", (), {"baseline": names})])
+
+        def known() -> bool:
+            for node in self.cluster.nodes.values():
+                node.tick()
+            return self.counted() == [2, 3, 4]
+
+        await eventually("all have told it", known)
+
+    def counted(self) -> list[int]:
+        return sorted(self.first.loop._context().peer_sizes.get(W, ()))
+
+
+@pytest.fixture
+async def peers(memory_cluster: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Peers:
+    cluster = memory_cluster("n1", "n2", "n3", "n4")
+    await configure(cluster)
+    found = Peers(cluster, tmp_path)
+    await found.told(eventually)
+    return found
+
+
+async def test_a_node_on_which_a_lun_is_not_expected_is_no_measure(peers: Peers) -> None:
+    await peers.cluster["n1"].writer.record({KEY: {"nodes": "n1,n2,n4"}})
+    assert peers.counted() == [2, 4]
+
+
+async def test_a_node_in_maintenance_is_no_measure(peers: Peers) -> None:
+    await peers.cluster["n1"].writer.record({PREFIX + "n3": maintenance_value("disks", 0.0, None)})
+    assert peers.counted() == [2, 4]
+
+
+async def test_a_node_that_left_is_no_measure(peers: Peers) -> None:
+    left = msgspec.structs.replace(peers.cluster["n3"].engine.member, state=MemberState.LEFT)
+    await peers.cluster["n1"].writer.record({"member/n3": member_value(left)})
+    assert peers.counted() == [2, 4]
+
+
+@pytest.mark.parametrize("reporter", [each for each in Reporter if each is not Reporter.FRESH])
+async def test_a_node_whose_word_is_not_fresh_is_no_measure(peers: Peers, reporter: Reporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = peers.cluster["n1"].engine.reporter
+
+    def heard(name: str, now_ms: int) -> Reporter:
+        found: Reporter = reporter if name == "n3" else known(name, now_ms)
+        return found
+
+    monkeypatch.setattr(peers.cluster["n1"].engine, "reporter", heard)
+    assert peers.counted() == [2, 4]
+
+
+async def test_what_is_wrong_with_a_map_is_known_on_while_polls_fail(memory_cluster: Any, tmp_path: Path) -> None:
+    cluster = memory_cluster("n1")
+    await configure(cluster)
+    watched = Watched(cluster["n1"], tmp_path)
+    handed: list[list[Cell]] = []
+
+    def storages(cells: list[Cell]) -> list[Cell]:
+        handed.append(cells)
+        return cells
+
+    watched.loop._storages = storages
+    answer, collector = watched.loop.collector.poll, watched.loop.collector
+    hanging = Cell(MULTIPATH_MAP, W, "failed", ("no-paths",), {"flags": ["io-hangs"], "alias": None})
+    before = Cell(MULTIPATH_MAP, W, "unknown", ("daemon-down",), {"last": {"state": "failed", "flags": ["io-hangs"]}})
+
+    async def fails() -> list[Cell]:
+        raise ZeroDivisionError
+
+    collector.poll = fails  # type: ignore[method-assign]
+    await watched.loop._poll()
+    assert handed == [], "nobody knows which maps there are: that is not that there are none"
+    collector.poll = answer  # type: ignore[method-assign]
+    await watched.loop._poll()
+    assert len(handed) == 1
+    collector.poll = fails  # type: ignore[method-assign]
+    for known in (hanging, before):
+        watched.loop._cells = [known]
+        for _ in range(3):
+            await watched.loop._poll()
+            [cell] = handed[-1]
+            assert (cell.state, cell.reasons) == ("unknown", ("not-collected",))
+            assert (cell.detail["last"]["state"], cell.detail["last"]["flags"]) == ("failed", ["io-hangs"])
+
+
 async def test_the_kernel_wakes_it(
     memory_cluster: Any, tmp_path: Path, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +344,8 @@ async def test_that_the_kernel_cannot_be_heard_is_a_note(
         raise UnavailableError("no libudev here", code="no-kernel-events")
 
     monkeypatch.setattr("agent.kernel_watch.open_monitor", fails)
-    monkeypatch.setattr(poll_loop.KernelWatch.__init__, "__kwdefaults__", {"opening": fails})
+    defaults = poll_loop.KernelWatch.__init__.__kwdefaults__
+    monkeypatch.setattr(poll_loop.KernelWatch.__init__, "__kwdefaults__", {**defaults, "opening": fails})
     cluster = memory_cluster("n1")
     await configure(cluster)
     watched = Watched(cluster["n1"], tmp_path, kernel_events=True)

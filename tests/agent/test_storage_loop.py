@@ -34,13 +34,14 @@ class Rig:
         for name in ("sys/block", "sys/dev/block", "proc/self"):
             (self.root / name).mkdir(parents=True)
         self.programs.mkdir()
-        self.picture = SimpleNamespace(config=SimpleNamespace(model=build({}, {})))
+        self.members = frozenset({"n1", "n2"})
+        self.picture = SimpleNamespace(config=SimpleNamespace(model=build({}, {}), members=self.members))
         self.looks = self.told = 0
         self.now = 0.0
         self._eventually = eventually
-        tools = HostPrograms(f"{self.programs}:/usr/bin:/bin")
+        self.tools = HostPrograms(f"{self.programs}:/usr/bin:/bin")
         self.loop = StorageLoop(
-            "n1", self.picture, tools, interval=0.01, told=self._tell, root=self.root, monotonic=lambda: self.now, wall=lambda: 5.0
+            "n1", self.picture, self.tools, interval=0.01, told=self._tell, root=self.root, monotonic=lambda: self.now, wall=lambda: 5.0
         )  # type: ignore[arg-type]
 
         def counted(root: Path) -> Any:
@@ -53,7 +54,7 @@ class Rig:
         self.told += 1
 
     def configure(self, document: Mapping[str, Mapping[str, str]]) -> None:
-        self.picture.config = SimpleNamespace(model=build(document, {}))
+        self.picture.config = SimpleNamespace(model=build(document, {}), members=self.members)
 
     def program(self, name: str, script: str) -> None:
         """Each call is a line in `calls`."""
@@ -119,6 +120,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Any) 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await asyncio.wait_for(asyncio.gather(*made.tools._stuck.values()), 20)  # what it ran at that moment was killed
 
 
 async def test_an_empty_host_has_no_cells_and_is_told_of_once_nothing(rig: Rig) -> None:
@@ -128,12 +130,114 @@ async def test_an_empty_host_has_no_cells_and_is_told_of_once_nothing(rig: Rig) 
 
 
 async def test_what_stands_on_a_map_is_in_its_cell(rig: Rig) -> None:
+    rig.program("dmsetup", "echo 253 0 0")
     rig.dm(0, f"mpath-{A}", "pool")
-    await rig.look()
-    assert rig.used_by() is None
+    await rig.until("nothing does, and that is told", lambda: rig.used_by() == [])
     rig.dm(1, "LVM-" + "a" * 64, "vg-lv", 0)
     await rig.until("it is seen", lambda: rig.used_by() == ["pv:vg"])
-    assert rig.told >= 1 and rig.used_by(B) is None
+    assert rig.told >= 1 and rig.used_by(B) is None, "of a map that was not looked at nothing is told"
+
+
+async def test_that_nothing_uses_a_map_is_told_only_if_its_openers_are_known(rig: Rig) -> None:
+    rig.program("dmsetup", "echo 253 0 0")
+    rig.dm(0, f"mpath-{A}", "pool")
+    await rig.until("nothing does", lambda: rig.used_by() == [])
+    for script in ("echo garbage", "echo 253 0 0; exit 1", "echo 253 0 -1", "echo 253 9 0"):
+        rig.program("dmsetup", script)
+        await rig.until("it is not known", lambda: rig.used_by() is None)
+        rig.program("dmsetup", "echo 253 0 0")
+        await rig.until("nothing does", lambda: rig.used_by() == [])
+    (rig.programs / "dmsetup").unlink()
+    await rig.until("it is not known", lambda: rig.used_by() is None)
+
+
+async def test_that_nothing_uses_a_map_is_not_told_for_long_once_nobody_looks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.program("dmsetup", "echo 253 0 0; echo 253 1 0")
+    rig.dm(0, f"mpath-{A}", "pool")
+    rig.dm(1, f"mpath-{B}", "other")
+    rig.dm(2, "LVM-" + "a" * 64, "vg-lv", 1)
+    await rig.until("it is told", lambda: rig.used_by() == [] and rig.used_by(B) == ["pv:vg"])
+    monkeypatch.setattr(storage_loop, "look", lambda _: 1 / 0)
+    rig.now += storage_loop.OLD_SECONDS + 1
+    await rig.until("it is not known any more", lambda: rig.used_by() is None)
+    assert rig.used_by(B) == ["pv:vg"], "that something does is told on"
+    monkeypatch.undo()
+
+
+async def test_a_look_that_gets_no_further_vouches_for_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands on the maps is seen, and the rest fails: nobody is told what was seen, so it is not new."""
+    rig.program("dmsetup", "echo 253 0 0")
+    rig.dm(0, f"mpath-{A}", "pool")
+    await rig.until("it is free", lambda: rig.used_by() == [])
+    monkeypatch.setattr(storage_loop, "sessions", lambda _: 1 / 0)
+    rig.dm(1, "LVM-" + "a" * 64, "vg-lv", 0)
+    rig.now += storage_loop.OLD_SECONDS + 1
+    await rig.look(4)
+    assert rig.used_by() is None
+    monkeypatch.undo()
+    await rig.until("it is used", lambda: rig.used_by() == ["pv:vg"])
+
+
+async def test_storages_that_are_not_looked_at_are_not_healthy_for_ever(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.configure(VM | {"storage/tgt": TGT, "storage/bare": {"type": "lvm", "vgname": "vg"}})
+    rig.reports({})
+    rig.dm(0, f"mpath-{A}", "pool")
+    rig.session(1, "10.0.1.10")
+    await rig.until("they are told", lambda: rig.cells().get("vm") and rig.cells()["vm"].state == "healthy" and "groups" in rig.cells())
+    monkeypatch.setattr(storage_loop, "look", lambda _: 1 / 0)
+    rig.now += storage_loop.OLD_SECONDS - 1
+    assert rig.cells()["vm"].state == "healthy" and not rig.loop.old
+    rig.now += 2
+    rig.configure(VM | {"storage/tgt": TGT, "storage/new": {"type": "lvm", "vgname": "x"}})
+    found = rig.cells()
+    assert rig.loop.old and {name: (cell.state, cell.reasons) for name, cell in found.items() if name != "groups"} == dict.fromkeys(
+        ("vm", "tgt", "bare", "new"), ("unknown", ("storages-not-looked-at",))
+    )
+    assert found["vm"].detail["last"] == {"state": "healthy", "reasons": []} and found["vm"].detail["size_bytes"] == 100
+    assert found["groups"].state == "healthy", "what was inferred from it stays known"
+    monkeypatch.undo()
+    await rig.until("they are looked at again", lambda: rig.cells()["vm"].state == "healthy")
+    assert not rig.loop.old and "last" not in rig.cells()["vm"].detail
+
+
+async def test_storages_that_were_never_looked_at_say_so_after_a_while(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_loop, "look", lambda _: 1 / 0)
+    rig.configure(VM)
+    await rig.until("no look ends", lambda: not rig.loop._now.is_set())
+    assert rig.cells() == {}
+    rig.now += storage_loop.OLD_SECONDS + 1
+    assert rig.cells()["vm"].reasons == ("storages-not-looked-at",)
+
+
+async def test_lvm_waits_until_it_is_known_whether_io_hangs(rig: Rig) -> None:
+    rig.configure(VM)
+    rig.reports({})
+    rig.dm(0, f"mpath-{A}", "pool")
+    await rig.look(5)
+    assert rig.calls("lvm") == [] and not rig.loop.polled
+    last = {"state": "failed", "reasons": [], "flags": ["io-hangs"]}
+    rig.loop.cells([Cell(MULTIPATH_MAP, A, "unknown", ("daemon-down",), {"last": last})])
+    assert rig.loop.polled and rig.loop.hanging, "multipathd cannot be asked: what it said last counts"
+    await rig.look(5)
+    assert rig.calls("lvm") == []
+    rig.loop.cells([Cell(MULTIPATH_MAP, A, "unknown", ("daemon-down",), {"alias": None})])
+    assert rig.loop.unsure and not rig.loop.hanging, "nobody knows how it fares, nor did before"
+    await rig.look(5)
+    assert rig.calls("lvm") == []
+    await rig.until("why is told", lambda: rig.loop._cells[0].reasons == ("map-unknown",))
+    rig.loop.cells([Cell(MULTIPATH_MAP, A, "unknown", ("daemon-down",), {"last": last | {"flags": 5}})])
+    await rig.until("LVM is asked", lambda: rig.calls("lvm"))
+
+
+async def test_a_map_that_is_suspended_hangs_too(rig: Rig) -> None:
+    rig.configure(VM)
+    rig.reports({})
+    rig.dm(0, f"mpath-{A}", "pool")
+    rig.loop.cells([Cell(MULTIPATH_MAP, A, "degraded", ("path-lost", "suspended"), {"flags": []})])
+    await rig.look(5)
+    assert rig.loop.hanging and rig.calls("lvm") == []
+    rig.loop.cells([Cell(MULTIPATH_MAP, A, "degraded", ("path-lost",), {"flags": []})])
+    await rig.until("LVM is asked", lambda: rig.calls("lvm"))
 
 
 async def test_a_group_without_active_volumes_is_known_from_lvm(rig: Rig) -> None:
@@ -207,14 +311,12 @@ async def test_lvm_is_left_alone_while_io_hangs(rig: Rig) -> None:
 
 async def test_an_opener_that_stays_is_told(rig: Rig) -> None:
     rig.dm(0, f"mpath-{A}", "pool")
-    rig.program("lvm", """echo '{"report": []}'""")
     rig.program("dmsetup", "echo 253 0 1; echo 253 77 1; echo nonsense")
-    await rig.look()
-    rig.loop.wake(anew=True)
-    await rig.until("it is told", lambda: rig.used_by() == ["open:process"])
+    await rig.until("it is told, on a host without LVM too", lambda: rig.used_by() == ["open:process"])
+    rig.loop.cells([Cell(MULTIPATH_MAP, B, "failed", (), {"flags": ["io-hangs"]})])
+    assert rig.loop.hanging
     rig.program("dmsetup", "echo 253 0 0")
-    rig.loop.wake(anew=True)
-    await rig.until("it is gone", lambda: rig.used_by() is None)
+    await rig.until("it is gone, and that is seen while I/O hangs too", lambda: rig.loop._uses.get(A) == ())
 
 
 async def test_one_fault_does_not_end_the_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +359,18 @@ async def test_only_where_the_storage_is(rig: Rig, options: Mapping[str, str]) -
     assert rig.calls("iscsiadm") == [] and rig.cells() == {}
 
 
+async def test_a_node_that_is_no_member_does_not_log_in(rig: Rig) -> None:
+    rig.program("iscsiadm", "exit 0")
+    rig.members = frozenset({"n2"})
+    rig.configure({"storage/tgt": TGT | {"login": "yes"}})
+    await rig.until("it is told", lambda: "tgt" in rig.cells())
+    await rig.look(3)
+    assert rig.calls("iscsiadm") == []
+    rig.members = frozenset({"n1", "n2"})
+    rig.configure({"storage/tgt": TGT | {"login": "yes"}})
+    await rig.until("it logs in", lambda: rig.calls("iscsiadm"))
+
+
 async def test_a_login_that_fails_is_told_and_tried_again_after_a_while(rig: Rig) -> None:
     rig.program("iscsiadm", 'case "$*" in *login*) exit 8;; esac')
     rig.configure({"storage/tgt": TGT | {"login": "yes", "portals": "10.0.1.10"}})
@@ -282,7 +396,9 @@ async def test_a_login_that_fails_is_told_and_tried_again_after_a_while(rig: Rig
 
 
 async def test_a_host_that_is_not_looked_at_says_nothing(tmp_path: Path) -> None:
-    loop = StorageLoop("n1", None, None, interval=0.01, told=lambda: None, root=tmp_path)  # type: ignore[arg-type]
+    now = [0.0]
+    loop = StorageLoop("n1", None, None, interval=0.01, told=lambda: None, root=tmp_path, monotonic=lambda: now[0])  # type: ignore[arg-type]
     await asyncio.wait_for(loop.run(), 5)
     cell = Cell(MULTIPATH_MAP, A, "healthy")
-    assert loop.cells([cell]) == [cell] and loop.lvm is None
+    now[0] = 1e6
+    assert loop.cells([cell]) == [cell] and loop.lvm is None and not loop.old

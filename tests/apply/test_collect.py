@@ -37,6 +37,7 @@ class Script:
         self.asked: list[str] = []
         self.error: MultipathdError | None = None
         self.pid = 801
+        self.doing = "idle"
         self.fail: dict[str, MultipathdError] = {}
         self.capture = capture
 
@@ -62,7 +63,7 @@ class Script:
             raise self.error
         if command in self.fail:
             raise self.fail[command]
-        return f"pid {self.pid} idle\n" if command == "show daemon" else self.answers[command]
+        return f"pid {self.pid} {self.doing}\n" if command == "show daemon" else self.answers[command]
 
 
 class Node:
@@ -93,7 +94,7 @@ class Node:
         return {cell.id: cell for cell in await self.collector.poll()}
 
     async def baselines(self) -> dict[str, Baseline]:
-        return {wwid: decode(data) for wwid, data in (await self.records.load(BASELINES)).items()}
+        return {wwid: found for wwid, data in (await self.records.load(BASELINES)).items() if (found := decode(data)) is not None}
 
 
 async def test_one_poll() -> None:
@@ -115,6 +116,13 @@ async def test_one_poll() -> None:
     assert (await node.baselines())[W].identities == (FIRST, SECOND)
 
 
+async def test_what_the_daemon_is_doing_excuses_a_missing_map_for_a_while() -> None:
+    node = Node()
+    node.script.capture, node.script.doing = "13_all_paths_removed", "configure"
+    polls = [(await node.poll())[W] for _ in range(7)]
+    assert [(cell.state, cell.reasons) for cell in polls] == [("pending", ("daemon-starting",))] * 6 + [("missing", ("not-visible",))]
+
+
 async def test_a_map_that_nobody_configured_is_visible_too() -> None:
     """A host that ran multipath before: its LUNs are what an admin looks for first."""
     node = Node()
@@ -123,6 +131,22 @@ async def test_a_map_that_nobody_configured_is_visible_too() -> None:
     cells = await node.poll()
     assert cells[W].state == "unexpected"
     assert {seen["wwid"] for seen in cells["node"].detail["visible"]} == {W, OTHER}
+
+
+async def test_a_record_that_cannot_be_read_is_said_and_learned_anew() -> None:
+    node = Node()
+    await node.poll()
+    assert not await node.collector.lost()
+    await node.records.change(BASELINES, {W: b"\xc1", "36001": b"", "36002": encode(Baseline(("a",)))})
+    node.restart()
+    assert await node.collector.lost()
+    cells = await node.poll()
+    [note] = cells["node"].detail["notes"]
+    assert "learned paths could not be read" in note and f"{W}, 36001;" in note
+    assert (await node.baselines())[W].identities == (FIRST, SECOND)
+    await node.records.change(BASELINES, {}, ["36001"])
+    node.restart()
+    assert not await node.collector.lost() and (await node.poll())["node"].detail["notes"] == []
 
 
 async def test_baselines_outlive_a_restart_and_acceptance_is_applied_once() -> None:
@@ -439,6 +463,30 @@ async def test_native_nvme_is_learned_lost_and_accepted_like_a_lun() -> None:
     assert (await node.poll())[nqn].detail["baseline"] == []
     node.script.error = NotInstalled("no package")
     assert (await node.poll())[nqn].state == "healthy", "it needs no multipath-tools"
+
+
+async def test_a_connection_of_native_nvme_that_does_not_come_back_is_forgotten_after_the_days_that_were_set() -> None:
+    nqn = "nqn.2010-06.com.purestorage:flasharray.1"
+    one, two = Controller("nvme0", "nvme:tcp:a>b:4420", "tcp", "live"), Controller("nvme1", "nvme:tcp:c>d:4420", "tcp", "live")
+    there = [Subsystem(nqn, "M", "S", "1", "numa", (one, two), ())]
+    node = Node()
+    node.context["model"] = Model(settings=Settings(learn_window_seconds=0, forget_after_days=1), empty=False)
+    node.collector = HealthCollector(
+        node.script, node.records, lambda: Context(**node.context), nvme=lambda: tuple(there), wall=lambda: node.now * 3600
+    )
+
+    async def expected(hours: int, *controllers: Controller) -> int:
+        there[0] = Subsystem(nqn, "M", "S", "1", "numa", controllers, ())
+        for _ in range(hours):
+            node.now -= 9.0  # polls are an hour apart
+            found = (await node.poll())[nqn]
+        return int(found.detail["paths"]["expected"])
+
+    assert await expected(1, one, two) == 2
+    assert await expected(30, one, Controller("nvme1", two.id, "tcp", "connecting")) == 2, "the kernel has not given it up"
+    assert await expected(24, one) == 2
+    assert await expected(1, one) == 1
+    assert (await node.baselines())[nqn].identities == (one.id,)
 
 
 async def test_a_session_without_a_disk_is_a_note_once_it_lasts() -> None:

@@ -1,6 +1,6 @@
 """What the overrides do to a cluster: winners, what old tools make of them, and edits that hide LUNs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -18,14 +18,22 @@ B = "3600a098038314353763f505349676e35"
 class Reported:
     """Nodes that said this."""
 
-    def __init__(self, seen: Mapping[str, Sequence[Sighting]], tools: tuple[Version, str] | None = None) -> None:
-        self._seen, self._tools = seen, tools
+    def __init__(
+        self,
+        seen: Mapping[str, Sequence[Sighting]],
+        tools: tuple[Version, str] | None = None,
+        maps: Mapping[str, Sequence[Sighting]] | None = None,
+    ) -> None:
+        self._seen, self._tools, self._maps = seen, tools, maps or {}
 
     def oldest_tools(self) -> tuple[Version, str] | None:
         return self._tools
 
     def sightings(self, wwid: str) -> Sequence[Sighting]:
         return self._seen.get(wwid, ())
+
+    def maps_besides(self, wwids: Collection[str]) -> Mapping[str, Sequence[Sighting]]:
+        return {wwid: seen for wwid, seen in self._maps.items() if wwid not in wwids}
 
 
 SEEN = Reported({A: [Sighting("n1", "PURE", "FlashArray", ("sdb",), ("scsi:fcp",))]}, ((0, 9, 4), "n2"))
@@ -137,6 +145,59 @@ def test_what_is_hidden_already_stands_in_nobodys_way() -> None:
     assert not refused(check_edit(before, before | {"overrides": {"text": f"# moved\n{HIDES_A}"}}, SEEN))
     worse = {"overrides": {"text": HIDES_A.replace("sdb", "sd[bc]")}}
     assert refused(check_edit(before, before | worse, SEEN))
+
+
+BOOT = "360000000000000000e00000000010001"
+USED = Reported({}, maps={BOOT: [Sighting("n3", "LOCAL", "RAID", ("sda",), (), "boot")], A: SEEN.sightings(A)})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'blacklist {{\n\twwid "{BOOT}"\n}}\n', f"this wwid rule takes the paths of {BOOT}"),
+        ('blacklist {\n\twwid ".*"\n}\n', f"this wwid rule takes the paths of {BOOT}"),
+        ('blacklist {\n\tdevnode "^sda$"\n}\n', "sda on n3"),
+        ('blacklist {\n\tdevice {\n\t\tvendor "LOCAL"\n\t}\n}\n', "LOCAL RAID"),
+        (f'blacklist {{\n\twwid ".*"\n}}\nblacklist_exceptions {{\n\twwid "^{BOOT}$"\n}}\n', ""),
+    ],
+)
+def test_overrides_that_hide_a_map_that_nobody_configured_are_refused(text: str, words: str) -> None:
+    before: dict[str, dict[str, str]] = {f"wwid/{A}": {}}
+    problems = check_edit(before, before | {"overrides": {"text": text}}, USED)
+    assert refused(problems) is bool(words) and all(words in p.message for p in problems)
+    hiding = before | {"overrides": {"text": text}}
+    assert not refused(check_edit(hiding, hiding | {f"wwid/{B}": {}}, USED)), "it stands already"
+    assert not refused(check_edit(hiding, hiding | {"overrides": {"text": f"# moved\n{text}"}}, USED))
+
+
+def test_a_lun_that_goes_may_be_hidden_by_a_rule_that_stands() -> None:
+    before = {f"wwid/{A}": {}, "overrides": {"text": 'blacklist {\n\twwid ".*"\n}\n'}}
+    assert not refused(check_edit(before, {"overrides": before["overrides"]}, USED))
+
+
+def test_a_disabled_lun_that_has_a_map_is_not_hidden() -> None:
+    before = {f"wwid/{A}": {"disable": "1"}}
+    assert refused(check_edit(before, before | {"overrides": {"text": HIDES_A}}, USED))
+
+
+@pytest.mark.parametrize(
+    ("name", "alias", "hint"),
+    [
+        ("root", "", f"add {A} with --alias root"),
+        ("mpatha", "data", "the name 'mpatha' cannot be an alias"),
+        (A, "data", f"add {A} without an alias"),
+        ("data", "data", ""),
+        (A, "", ""),
+        ("", "data", ""),
+    ],
+)
+def test_a_new_lun_that_has_a_map_of_another_name_is_told(name: str, alias: str, hint: str) -> None:
+    hosts = Reported({A: [Sighting("n1", name=name)]})
+    section = {"alias": alias} if alias else {}
+    for before in ({}, {f"wwid/{A}": section | {"disable": "1"}}):
+        problems = [p for p in check_edit(before, {f"wwid/{A}": section}, hosts) if p.code == "alias-changed"]
+        assert len(problems) == bool(hint)
+        assert all(p.severity is Severity.WARNING and "node n1" in p.message and hint in p.hint for p in problems)
 
 
 def test_errors_of_the_text_come_alone() -> None:

@@ -1,6 +1,6 @@
 """The blacklist: which LUNs lose paths to which rule, as the simulated daemon would have it too."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -33,6 +33,9 @@ class Reported:
 
     def sightings(self, wwid: str) -> Sequence[Sighting]:
         return self._seen.get(wwid, ())
+
+    def maps_besides(self, wwids: Collection[str]) -> Mapping[str, Sequence[Sighting]]:
+        return {}
 
 
 def lost(text: str, wwids: Sequence[str] = (A, B), seen: Mapping[str, Sequence[Sighting]] = SEEN) -> dict[str, str]:

@@ -98,6 +98,7 @@ def test_a_healthy_map_in_full() -> None:
         "flags": [],
         "path_list": [{"id": names[0], "group": 1, **row}, {"id": names[1], "group": 2, **row}],
         "baseline": names,
+        "acked": None,
     }  # fmt: skip
     assert found.measures["devs"] == {names[0]: "sdb", names[1]: "sdd"}
     assert found.measures["sysfs"] == "dm-0"
@@ -157,6 +158,24 @@ def test_acceptance_clears_a_lost_path() -> None:
     assert found.detail["paths"]["expected_source"] == "accepted"
 
 
+def test_the_acceptance_in_force_is_told() -> None:
+    given = Acceptance("n1/7", ("fc:0xb>0xbbbb",), 1e9 + 60.0, "two ports\nare enough", "n2")
+    accepted = {W: accept(LEARNED[W], given, 0.0)}
+    told = {"id": "n1/7", "by": "n2", "reason": "two ports\ufffdare enough", "expires": 1e9 + 60.0}
+    there, gone = [a_map(fc("sdb"))], view([], 30.0)
+    one, missing, late = poll(view(there), gone, view(there, 70.0), baselines=accepted)
+    assert (cell(one).detail["acked"], cell(missing).state, cell(missing).detail["acked"]) == (told, "missing", told)
+    assert (cell(late).detail["acked"], cell(late).detail["missing_paths"]) == (None, ["fc:0xa>0xaaaa"]), "it has run out"
+    both = only(view([a_map(fc("sda"), fc("sdb"))]), baselines=accepted)
+    assert (both.detail["acked"], both.detail["paths"]["expected"]) == (told, 2), "more was learned; the rest stays let go"
+    assert only(view(there), baselines=LEARNED).detail["acked"] is None
+
+
+def test_an_acceptance_without_end_is_told_as_one() -> None:
+    endless = accept(Baseline(), Acceptance("dot", (), float("inf")), 0.0).told_acceptance()
+    assert endless == {"id": "dot", "by": "", "reason": "", "expires": 0.0}, "a cell with an infinite number is refused by everybody"
+
+
 @pytest.mark.parametrize(
     ("lun", "settings", "expected"),
     [
@@ -178,6 +197,28 @@ def test_peers_that_know_more_paths_degrade() -> None:
     two = [a_map(fc("sda"), fc("sdb"))]
     assert only(view(two, peer_sizes={W: (4, 4)})).reasons == ("fewer-than-peers",)
     assert only(view(two, peer_sizes={W: (2, 4, 2)})).state == "healthy"
+
+
+def test_more_paths_than_peers_have_are_a_flag() -> None:
+    two = [a_map(fc("sda"), fc("sdb"))]
+    found = only(view(two, peer_sizes={W: (1, 1)}))
+    assert (found.state, found.detail["flags"]) == ("healthy", ["more-than-peers"])
+    assert only(view(two, peer_sizes={W: (1,)})).detail["flags"] == []
+    assert only(view(two, peer_sizes={W: (2, 2, 1)})).detail["flags"] == []
+    accepted = {W: accept(Baseline(), Acceptance("dot", LEARNED[W].identities), 0.0)}
+    assert only(view(two, peer_sizes={W: (1, 1)}), baselines=accepted).detail["flags"] == [], "a person said that it is right"
+
+
+def test_a_lost_path_is_forgotten_after_the_days_that_were_set() -> None:
+    def polled(present: Sequence[Map], **changes: Any) -> list[Derived]:
+        return poll(*(view(present, 3600.0 * n, model=model(forget_after_days=1), **changes) for n in range(26)), baselines=LEARNED)
+
+    one = polled([a_map(fc("sda"))])
+    assert [cell(derived).detail["paths"]["expected"] for derived in one] == [2] * 24 + [1] * 2
+    assert cell(one[-1]).reasons == ("single-path",) and cell(one[-1]).detail["missing_paths"] == [], "but one path is too few for ever"
+    assert cell(polled([a_map(fc("sda"), fc("sdb", dm_st="failed"))])[-1]).detail["paths"]["expected"] == 2, "it is there, and failed"
+    assert cell(polled([])[-1]).detail["paths"]["expected"] == 2, "the whole LUN is gone"
+    assert cell(polled([a_map(fc("sda"))], learning=False)[-1]).detail["paths"]["expected"] == 2, "in maintenance"
 
 
 def test_nothing_is_learned_while_not_learning_nor_of_strangers() -> None:
@@ -206,10 +247,12 @@ def test_a_wwid_that_cannot_be_managed_is_shown() -> None:
 
 def test_the_reasons_of_a_missing_map() -> None:
     orphan = parse_paths(f"{W}|0:0:0:1|sda|2.0T|[orphan]|SN1|PURE,FlashArray\n")
-    failed = ApplyOutcome(ApplyState.FAILED, "d", errors=(ApplyError("wwid-create-failed", f"the paths of {W} are visible"),))
+    failed = ApplyOutcome(ApplyState.FAILED, "d", errors=(ApplyError("wwid-create-failed", f"the paths of {W} are visible", wwid=W),))
     assert only(view([])).reasons == ("not-visible",)
     assert only(view([], seen=orphan)).reasons == ("not-assembled",)
     assert only(view([], seen=orphan, outcome=failed)).reasons == ("create-failed",)
+    other = (ApplyError("wwid-create-failed", f"the paths of {W}0 are visible", wwid=f"{W}0"),)
+    assert only(view([], seen=orphan, outcome=ApplyOutcome(ApplyState.FAILED, "d", errors=other))).reasons == ("not-assembled",)
     assert only(view([], attached=frozenset({W}))).reasons == ("blacklisted",)
     assert only(view([], seen=orphan)).detail["size_bytes"] == 2 << 40
 
@@ -247,6 +290,32 @@ def test_a_map_that_is_missing_stays_so_whatever_is_applied() -> None:
     assert [cell(d).state for d in poll(missing, *edited)] == ["missing"] * 4
 
 
+def test_a_daemon_that_starts_excuses_a_missing_map_for_a_while() -> None:
+    polls = poll(*(view([], now, doing=doing) for now, doing in ((0.0, "configure"), (59.0, "startup"), (61.0, "configure"))))
+    shown = [(cell(d).state, cell(d).reasons) for d in polls]
+    assert shown == [("pending", ("daemon-starting",))] * 2 + [("missing", ("not-visible",))]
+    for doing in ("idle", "running", "idle (pending reconfigure)", ""):
+        assert only(view([], doing=doing)).state == "missing"
+    assert only(view([a_map(fc("sda"), fc("sdb"))], doing="configure")).state == "healthy"
+
+
+def test_a_map_that_is_missing_stays_so_while_the_daemon_reads_its_files() -> None:
+    assert [cell(d).state for d in poll(view([]), view([], 10.0, doing="configure"))] == ["missing"] * 2
+
+
+@pytest.mark.parametrize(("failure", "shown"), [("daemon-down", "pending"), ("not-installed", "pending"), ("daemon-timeout", "missing")])
+def test_only_a_daemon_that_was_gone_has_its_time_to_start_anew(failure: str, shown: str) -> None:
+    busy = view([], 0.0, doing="configure")
+    polls = poll(busy, view(None, 50.0, failure=failure), dataclasses.replace(busy, now=61.0))
+    assert [cell(d).state for d in polls] == ["pending", "unknown", shown]
+
+
+def test_a_daemon_that_came_to_rest_has_its_time_anew() -> None:
+    there = view([a_map(fc("sda"), fc("sdb"))], 50.0, doing="idle")
+    polls = poll(view([], doing="configure"), there, view([], 61.0, doing="configure"))
+    assert [cell(d).state for d in polls] == ["pending", "healthy", "pending"]
+
+
 def test_a_map_is_not_missing_where_it_is_not_expected() -> None:
     (derived,) = poll(view([], node="n3"))
     assert derived.cells == []
@@ -267,6 +336,24 @@ def test_all_is_unknown_when_the_daemon_cannot_be_asked(code: str) -> None:
 def test_unknown_from_the_start_shows_what_is_expected() -> None:
     found = only(view(None, failure="not-installed", model=model(Lun(W, alias="pool"))))
     assert (found.state, found.detail) == ("unknown", {"alias": "pool", "allowed": True})
+
+
+def test_unknown_from_the_start_shows_what_was_carried_before() -> None:
+    """Also of a LUN that no storage names: without it, it would read as unused until the daemon is back."""
+    down: dict[str, Any] = {"failure": "daemon-down", "expected": {}}
+    found = only(view(None, **down), baselines=LEARNED)
+    assert (found.state, found.reasons) == ("unknown", ("daemon-down",))
+    stale = {**LEARNED, "36gone": LEARNED[W], "nqn.x": LEARNED[W]}
+    assert [c.id for c in poll(view(None, **down), baselines=stale)[0].cells] == [W], "the others are in the configuration no more"
+    for lun in (Lun(W, enabled=False), Lun(W, nodes=frozenset({"n2"}))):
+        assert poll(view(None, **down, model=model(lun)), baselines=LEARNED)[0].cells == []
+    assert poll(view(None, **down), baselines={W: Baseline()})[0].cells == [], "nothing was learned of it here"
+    elsewhere = {**down, "expected": {W: ExpectedNodes(frozenset({"n2"}), "explicit")}}
+    assert poll(view(None, **elsewhere), baselines=LEARNED)[0].cells == [], "the nodes that should have it tell of it"
+    gone = poll(view([a_map(fc("sdc"), wwid="36other")], expected={}), view(None, 10.0, **down), baselines=LEARNED)
+    assert [c.id for c in gone[1].cells] == ["36other"], "it was not there when the daemon last answered"
+    back = poll(view(None, **down), view([], 10.0, expected={}), baselines=LEARNED)
+    assert back[1].cells == [], "the daemon says that it is not there"
 
 
 def test_a_cut_answer_makes_unknown_and_never_missing() -> None:

@@ -149,6 +149,7 @@ def test_comments_that_are_not_ascii_do_no_harm() -> None:
         ("defaults {\n\tpolling_interval 7 8\n}\n", 2, "overrides-syntax", "after its first word"),
         ("defaults {\n\tpolling_interval abc\n}\n", 2, "bad-value", "must be"),
         ("defaults {\n\tno_path_retry -1\n}\n", 2, "bad-value", "it takes 1 for -1"),
+        ("defaults {\n\tfailback 0\n}\n", 2, "bad-value", "no value at all"),
         ("defaults {\n\tselector x\n}\n", 2, "unknown-option", "did you mean path-selector?"),
         ("defaults {\n\talias x\n}\n", 2, "unknown-option", "no option 'alias'"),
         ("defaults {\n\tmin_paths 1\n}\n", 2, "import-unknown", "no such keyword"),

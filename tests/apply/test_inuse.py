@@ -1,15 +1,19 @@
-"""The guard before pruning, on a host made of files; and which devices udev is told of."""
+"""The guard before pruning, on a host made of files."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from apply import inuse, programs
 from apply.inuse import HostInUse, NothingInUse
-from apply.udev import NoUdev, Udev
+from apply.programs import HostPrograms
 
 pytestmark = pytest.mark.anyio
 
 W = "361"
+LONG = "3624a9370e92ace0b12e941bf000cb4d5"
 
 
 @pytest.fixture
@@ -27,11 +31,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def dmsetup(root: Path, script: str) -> str:
+def dmsetup(root: Path, script: str) -> HostPrograms:
+    """Programs of which one is a dmsetup that does this."""
     program = root / "dmsetup"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    return str(program)
+    return HostPrograms(f"{root}:/usr/bin:/bin")
 
 
 async def test_an_idle_map_and_an_absent_one(root: Path) -> None:
@@ -40,7 +45,7 @@ async def test_an_idle_map_and_an_absent_one(root: Path) -> None:
     (root / "proc/swaps").write_text("Filename Type Size Used Priority\n/dev/sda3 partition 1 0 -2\n")
     (root / "etc/fstab").write_text("# /dev/mapper/pool /x\nUUID=other / ext4 defaults 0 1\nproc /proc proc\n")
     assert await HostInUse(root, idle).reason(W) == ""
-    assert await HostInUse(root, None).reason("369") == ""
+    assert await HostInUse(root, HostPrograms("/nonexistent")).reason("369") == ""
     assert await NothingInUse().reason(W) == ""
 
 
@@ -95,6 +100,58 @@ async def test_fstab(root: Path, spec: str) -> None:
     assert await HostInUse(root).reason(W) == "named in fstab for /srv/later"
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "/dev/mapper/pool",
+        "/dev/mapper/pool-part1",
+        "/dev/mapper/poolp2",
+        "/dev/mapper/pool3",
+        f"/dev/mapper/{LONG}",
+        f"/dev/mapper/{LONG}-part1",
+        f"/dev/disk/by-id/dm-uuid-mpath-{LONG}",
+        f"/dev/disk/by-id/dm-uuid-part1-mpath-{LONG}",
+        "/dev/disk/by-id/dm-name-pool",
+        "/dev/disk/by-id/dm-name-pool-part1",
+        f"/dev/disk/by-id/scsi-{LONG}",
+        f"/dev/disk/by-id/wwn-0x{LONG[1:]}-part1",
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+async def test_what_fstab_waits_for_is_in_use_while_its_paths_are_away(root: Path, spec: str, there: bool) -> None:
+    if there:  # under a name that leads nowhere
+        (root / "sys/block/dm-3/dm/uuid").write_text(f"mpath-{LONG}\n")
+        (root / "dev/mapper/pool").unlink()
+    (root / "etc/fstab").write_text(f"{spec} /srv/later ext4 noauto 0 0\n")
+    assert await HostInUse(root).reason(LONG, "pool") == "named in fstab for /srv/later"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "/dev/mapper/pools",
+        "/dev/mapper/pool-part",
+        "/dev/mapper/other-pool",
+        "/dev/mapper/",
+        "/dev/pool",
+        f"/dev/disk/by-path/{LONG}",
+        "/dev/disk/by-id/dm-uuid-mpath-3600a098038314353763f505349676e35",
+        "UUID=abc",
+        "pool",
+        f"#/dev/mapper/{LONG}",
+    ],
+)
+@pytest.mark.parametrize("name", ["pool", ""])
+async def test_what_fstab_says_of_others_is_no_use(root: Path, spec: str, name: str) -> None:
+    (root / "etc/fstab").write_text(f"{spec} /srv/later ext4 noauto 0 0\n")
+    assert await HostInUse(root).reason(LONG, name) == ""
+
+
+async def test_what_cannot_be_looked_at_counts_as_in_use(root: Path) -> None:
+    (root / "sys/block").rename(root / "sys/gone")
+    assert "cannot be told" in await HostInUse(root).reason(LONG)
+
+
 async def test_blanks_in_fstab(root: Path) -> None:
     (root / "dev" / "mapper" / "my pool").symlink_to("../dm-3")
     (root / "etc/fstab").write_text("/dev/mapper/my\\040pool /srv ext4\n")
@@ -105,41 +162,43 @@ async def test_blanks_in_fstab(root: Path) -> None:
     ("script", "reason"),
     [
         ("echo 2", "open 2 times"),
-        ("exit 1", "dmsetup does not say whether it is open"),
+        ("echo 0; exit 1", "dmsetup does not say whether it is open"),
         ("echo", "dmsetup does not say whether it is open"),
+        ("echo -1", "dmsetup does not say whether it is open"),
+        ("echo 0; echo 0", "dmsetup does not say whether it is open"),
+        ("head -c 100 /dev/urandom", "dmsetup does not say whether it is open"),
     ],
 )
 async def test_the_open_count(root: Path, script: str, reason: str) -> None:
     assert await HostInUse(root, dmsetup(root, script)).reason(W) == reason
 
 
+async def test_it_is_asked_for_the_map_by_its_uuid(root: Path) -> None:
+    assert await HostInUse(root, dmsetup(root, f'echo "$*" > {root}/asked; echo 0')).reason(W) == ""
+    assert (root / "asked").read_text() == f"info --columns --noheadings -o open --uuid mpath-{W}\n"
+
+
 async def test_what_cannot_be_told_counts_as_in_use(root: Path) -> None:
-    assert "cannot be told" in await HostInUse(root, None).reason(W)
+    assert "there is no program dmsetup" in await HostInUse(root, HostPrograms("/nonexistent")).reason(W)
 
 
 async def test_a_probe_that_cannot_be_started_counts_as_in_use(root: Path) -> None:
-    assert await HostInUse(root, str(root / "nowhere")).reason(W) == "dmsetup cannot be run: No such file or directory"
+    broken = dmsetup(root, "")
+    (root / "dmsetup").write_bytes(b"\x7fELF nonsense")
+    assert "cannot be told" in await HostInUse(root, broken).reason(W)
 
 
-async def test_udev_is_told_of_path_devices_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = tmp_path / "log"
-    program = tmp_path / "udevadm"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    await Udev().changed(["sdb", "sda", "sdb", "../x", "-", "nvme0n1"])
-    assert log.read_text() == "trigger --action=change --name-match=nvme0n1 --name-match=sda --name-match=sdb\n"
-    await Udev().changed(["-"])
-    await NoUdev().changed(["sda"])
-    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    await Udev().changed(["sda"])
-    assert len(log.read_text().splitlines()) == 1
-
-
-async def test_an_event_that_cannot_be_sent_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "udevadm"
-    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    await Udev().changed(["sd" + "a" * 200_000])  # more than the kernel takes as one argument
-    assert not (tmp_path / "ran").exists()
+async def test_a_probe_that_does_not_end_counts_as_in_use_and_holds_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in the kernel's hands takes no signal: the test leaves the signal out."""
+    kill = programs._kill
+    left: list[Any] = []
+    monkeypatch.setattr(programs, "_kill", left.append)
+    monkeypatch.setattr(programs, "DYING_SECONDS", 0.1)
+    monkeypatch.setattr(inuse, "PROBE_SECONDS", 0.5)
+    guard = HostInUse(root, dmsetup(root, "exec sleep 60"))
+    async with asyncio.timeout(20):
+        assert "did not end within" in await guard.reason(W)
+        assert "still hangs" in await guard.reason(W)
+    [process] = left
+    kill(process)
+    await process.wait()

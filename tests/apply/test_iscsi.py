@@ -37,19 +37,15 @@ async def test_a_known_target_is_logged_in_to(host: Any, tmp_path: Path) -> None
     assert calls(tmp_path) == [NODE, f"{NODE} --login"]
 
 
-async def test_an_unknown_target_is_asked_for_first_and_no_record_is_changed(host: Any, tmp_path: Path) -> None:
-    await login(host('case "$*" in *node*--login) exit 15;; *node*) exit 21;; esac'), IQN, PORTAL, "default")
-    assert calls(tmp_path) == [
-        NODE,
-        f"--mode discovery --type sendtargets --portal {PORTAL} --interface default --op new",
-        f"{NODE} --login",
-    ]
+async def test_one_record_is_made_where_there_is_none_and_no_other_is_changed(host: Any, tmp_path: Path) -> None:
+    await login(host('case "$*" in *--login) exit 15;; *new) ;; *) exit 21;; esac'), IQN, PORTAL, "default")
+    assert calls(tmp_path) == [NODE, f"{NODE} --op new", f"{NODE} --login"]
 
 
 @pytest.mark.parametrize("status", sorted(MEANINGS))
-@pytest.mark.parametrize("step", ["login", "discovery"])
+@pytest.mark.parametrize("step", ["login", "new"])
 async def test_what_is_wrong_is_told_with_what_to_do(host: Any, status: int, step: str) -> None:
-    script = f'case "$*" in *{step}*) exit {status};; *discovery*|*login*) ;; *) exit 21;; esac'
+    script = f'case "$*" in *{step}) exit {status};; *new|*login) ;; *) exit 21;; esac'
     with pytest.raises(UnavailableError) as caught:
         await login(host(script), IQN, PORTAL, "default")
     code, what, hint = MEANINGS[status]
@@ -60,6 +56,17 @@ async def test_a_status_without_a_meaning_is_told_in_iscsiadms_words(host: Any) 
     with pytest.raises(UnavailableError) as caught:
         await login(host('case "$*" in *login*) echo "iscsiadm: initiator reported error" >&2; exit 6;; esac'), IQN, PORTAL, "default")
     assert caught.value.code == "login-failed" and caught.value.message.endswith("iscsiadm: initiator reported error")
+
+
+async def test_a_login_that_takes_long_is_told_and_not_broken_off(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apply.iscsi.LOGIN_SECONDS", 0.2)
+    programs = host(f'case "$*" in *login*) while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; touch {tmp_path}/done;; esac')
+    with pytest.raises(UnavailableError) as caught:
+        await login(programs, IQN, PORTAL, "default")
+    assert caught.value.code == "program-timeout"
+    (tmp_path / "go").touch()
+    [process] = programs._going_on["iscsiadm"]
+    assert process.wait(20) == 0 and (tmp_path / "done").exists(), "it ends by itself"
 
 
 async def test_a_host_without_open_iscsi(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """Which events of the kernel matter, and reading them."""
 
 import errno
+import os
+import select
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +51,11 @@ def test_what_matters(event: Sent, expected: bool) -> None:
 class Queue:
     """A monitor with these answers; then nothing."""
 
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
+    def __init__(self, *answers: Any, of: socket.socket | None = None) -> None:
+        self.answers, self.of = list(answers), of
 
     def fileno(self) -> int:
-        return -1
+        return self.of.fileno() if self.of is not None else -1
 
     def poll(self, timeout: float | None = None) -> Any:
         assert timeout == 0
@@ -87,6 +91,72 @@ def test_a_storm_leaves_the_others_their_turn() -> None:
 def test_a_broken_socket_is_said() -> None:
     with pytest.raises(OSError, match="Bad file"):
         heard(Queue(OSError(errno.EBADF, "Bad file descriptor")))
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A UDP socket whose peer does not exist any more once the second is closed: the kernel keeps a fault for it."""
+    one, other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with one, other:
+        other.bind(("127.0.0.1", 0))
+        one.connect(other.getsockname())
+        one.setblocking(False)
+        yield one, other
+
+
+class Numberless:
+    """A monitor whose poll fails without a number for as long as a fault is pending on the socket, as pyudev's does."""
+
+    def __init__(self, of: socket.socket) -> None:
+        self.of = of
+
+    def fileno(self) -> int:
+        return self.of.fileno()
+
+    def poll(self, timeout: float | None = None) -> Any:
+        poller = select.poll()
+        poller.register(self.of, select.POLLIN)
+        if any(mask & (select.POLLERR | select.POLLNVAL) for _, mask in poller.poll(0)):
+            raise OSError("Error while polling fd")
+        return None
+
+
+def test_a_fault_without_a_number_is_taken_off_the_socket(pair: tuple[socket.socket, socket.socket]) -> None:
+    one, other = pair
+    assert heard(Queue(OSError("Error while polling fd"), of=one)) is True, "no fault is pending: events may be lost"
+    other.close()
+    one.send(b"x")
+    select.select([one], [], [], 5)
+    monitor = Numberless(one)
+    with pytest.raises(OSError, match="refused") as told:
+        heard(monitor)
+    assert told.value.errno == errno.ECONNREFUSED, "a fault of another kind is said, with its number"
+    assert heard(monitor) is False, "and it is off the socket"
+
+
+def test_lost_events_without_a_number_are_forgiven(monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]) -> None:
+    class Full:
+        def __init__(self, fileno: int) -> None:
+            os.close(fileno)
+
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def getsockopt(self, level: int, option: int) -> int:
+            assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
+            return errno.ENOBUFS
+
+    monkeypatch.setattr(socket, "socket", Full)
+    assert heard(Queue(OSError("Error while polling fd"), of=pair[0])) is True
+    assert pair[0].fileno() >= 0 and os.fstat(pair[0].fileno()), "the monitor keeps its socket"
+
+
+def test_a_socket_that_is_closed_is_no_lost_event() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        heard(Queue(OSError("File descriptor not open: 7")))
 
 
 @pytest.mark.parametrize("fault", [ImportError("No library named udev"), OSError("Could not create udev monitor")])

@@ -16,6 +16,8 @@ from store.errors import UsageError
 
 FACTS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data" / "multipath_keywords.json").read_text())
 FACTS.pop("about")
+UNSET_BY_0 = {"failback", "rr_min_io", "rr_min_io_rq", "max_sectors_kb", "max_fds", "checker_timeout", "dev_loss_tmo"}
+"""With these 0 says as much as nothing, and the file is as if they were not in it."""
 KEYWORDS = [(place, keyword) for place, keywords in FACTS.items() for keyword in keywords]
 
 
@@ -57,11 +59,12 @@ def test_a_keyword_is_read_as_the_tools_read_it(place: str, keyword: str) -> Non
             assert effect(place, keyword, "(") is Effect.BREAKS and effect(place, keyword, "^a.*") is Effect.TAKEN
         case "number" if "low" in fact and not fact.get("hazard") and keyword != "max_polling_interval":
             low, high = fact["low"], fact["high"]
+            low += low == 0 and keyword in UNSET_BY_0
             assert {effect(place, keyword, str(n)) for n in (low, high)} == {Effect.TAKEN}
-            assert effect(place, keyword, str(high + 1)) is Effect.CHANGED
+            assert effect(place, keyword, str(high + 1)) is (Effect.UNSET if keyword == "dev_loss_tmo" else Effect.CHANGED)
             assert effect(place, keyword, "soon") is Effect.IGNORED
             assert effect(place, keyword, str(low - 1)) in (Effect.CHANGED, Effect.TAKEN if str(low - 1) in fact.get("words", ()) else None,
-                                                            Effect.IGNORED if keyword == "dev_loss_tmo" else None)  # fmt: skip
+                                                            Effect.UNSET if keyword in UNSET_BY_0 else None)  # fmt: skip
     if fact.get("forbidden"):
         assert effect(place, keyword, "a/b") is not Effect.TAKEN
     if fact.get("hazard") and keyword != "uid_attribute":
@@ -115,6 +118,35 @@ def test_the_nearest_keyword(word: str, meant: str | None) -> None:
 def test_any_value_is_judged_in_one_line(where: tuple[str, str], value: str) -> None:
     reading = SECTIONS[where[0]].keywords[where[1]].reader.read(value)
     assert (reading.effect is Effect.TAKEN) == (reading.why == "") and "\n" not in reading.why
+
+
+@pytest.mark.parametrize(
+    ("value", "effect", "words"),
+    [
+        ("infinity", Effect.TAKEN, ""),
+        ("+7", Effect.TAKEN, ""),
+        (" 7 ", Effect.TAKEN, ""),
+        ("4294967295", Effect.TAKEN, ""),
+        ("5x", Effect.CHANGED, "takes 5 for '5x'"),
+        ("-1", Effect.CHANGED, "takes infinity for '-1'"),
+        ("-5", Effect.CHANGED, "takes 4294967291 for"),
+        ("4294967297", Effect.CHANGED, "takes 1 for"),
+        ("99999999999999999999999", Effect.CHANGED, "takes infinity for"),
+        ("4294967296", Effect.UNSET, "no value at all"),
+        ("0x10", Effect.UNSET, "no value at all"),
+        ("inf", Effect.IGNORED, "multipathd ignores it"),
+    ],
+)
+def test_how_long_a_lost_path_is_kept_is_read_as_the_tools_read_it(value: str, effect: Effect, words: str) -> None:
+    reading = SECTIONS["overrides"].keywords["dev_loss_tmo"].reader.read(value)
+    assert reading.effect is effect and words in reading.why
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "+0", " 00 "])
+def test_a_number_that_counts_as_none_is_told(value: str) -> None:
+    reading = SECTIONS["defaults"].keywords["failback"].reader.read(value)
+    assert reading.effect is Effect.UNSET and "no value at all" in reading.why
+    assert SECTIONS["defaults"].keywords["failback"].reader.read("5 ").effect is Effect.TAKEN
 
 
 @given(st.integers(-100, 100), st.integers(-100, 100), st.integers(-300, 300))

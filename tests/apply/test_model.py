@@ -40,7 +40,7 @@ def test_a_full_document():
     model = build(
         {
             "defaults": {"no-path-retry": "0", "path-selector": "queue-length", "min-paths": "4", "expected-paths": "8"}
-            | {"learn-window": "0", "comment": "SAN"},
+            | {"learn-window": "0", "forget-after": "30", "comment": "SAN"},
             f"wwid/{A}": {"alias": "a", "detect-prio": "yes", "features": "1  queue_if_no_path", "comment": "pool\nA"}
             | {"nodes": "n2,n1", "expected-paths": "none", "min-paths": "1"},
             f"wwid/{B}": {"disable": "1"},
@@ -51,7 +51,7 @@ def test_a_full_document():
         {},
     )
     assert model.defaults == {"no_path_retry": "fail", "path_selector": "queue-length 0"}
-    assert model.settings == Settings(4, 8, 0, "SAN")
+    assert model.settings == Settings(4, 8, 0, 30, "SAN")
     assert model.luns == {
         A: Lun(A, "a", True, {"features": "1 queue_if_no_path"}, frozenset({"n1", "n2"}), "none", 1, "pool\nA"),
         B: Lun(B, enabled=False),
@@ -232,7 +232,7 @@ class TestStorages:
 
 def test_settings_without_a_word_about_them():
     settings = build({}, {}).settings
-    assert (settings.min_paths, settings.expected_paths, settings.learn_window_seconds) == (2, "auto", 600)
+    assert (settings.min_paths, settings.expected_paths, settings.learn_window_seconds, settings.forget_after_days) == (2, "auto", 600, 0)
     assert build({"defaults": {}}, {}).settings == settings
 
 

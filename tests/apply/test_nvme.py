@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from apply.classify import PathClass, PathMemory
-from apply.expected import Baseline
+from apply.expected import Acceptance, Baseline, accept
 from apply.nvme import Controller, Namespace, NvmeKey, Subsystem, live, observe_nvme, path_class
 from apply.nvme_sysfs import NvmeSysfs
 from store.cells import Cell, content_hash
@@ -189,6 +189,14 @@ def test_a_subsystem_that_the_kernel_gave_up_is_missing_until_that_is_accepted()
     [cell] = observed.cells
     assert (cell.id, cell.state, cell.reasons, cell.detail["missing_paths"]) == (NQN, "missing", ("not-visible",), [ONE, TWO])
     assert observe_nvme([], {NQN: Baseline()}, {}, 0.0, 1e9).cells == []
+
+
+def test_the_acceptance_in_force_is_told() -> None:
+    accepted = {NQN: accept(Baseline((ONE, TWO)), Acceptance("n1/7", (ONE,), 0.0, "one is enough", "n2"), 0.0)}
+    told = {"id": "n1/7", "by": "n2", "reason": "one is enough", "expires": 0.0}
+    for found in ([subsystem("live", None)], []):
+        [cell] = observe_nvme(found, accepted, {}, 0.0, 1e9).cells
+        assert cell.detail["acked"] == told
 
 
 def test_equal_connections_are_counted() -> None:

@@ -35,6 +35,12 @@ def test_the_cell_of_an_outcome() -> None:
     assert content_hash(cell) == content_hash(apply_cell(outcome, 5.0))
 
 
+def test_the_lun_that_an_error_is_about_is_told() -> None:
+    errors = (ApplyError("wwid-create-failed", "no map", wwid="361"), ApplyError("write-failed", "full"))
+    told = apply_cell(ApplyOutcome(ApplyState.FAILED, "d", errors=errors), 0.0).detail["errors"]
+    assert [error.get("wwid") for error in told] == ["361", None]
+
+
 def test_the_cell_state_of_each_apply_state() -> None:
     states = {state: apply_cell(ApplyOutcome(state, "d"), 0.0).state for state in ApplyState}
     assert states == {

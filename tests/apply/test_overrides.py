@@ -129,13 +129,43 @@ def test_errors_name_their_line(text, line, words):
         ("devices {\n  device {\n\tvendor X\n }\n}\n", "overrides-incomplete", (2, 3), "without product", "both are regular expressions"),
         ("devices {\n  device {\n }\n}\n", "overrides-incomplete", (2, 3), "without vendor and product", "both are regular expressions"),
         ("blacklist {\n  device {\n }\n}\n", "overrides-incomplete", (2, 3), "without vendor and product", ""),
-        ("overrides {\n\tprotocol {\n\t}\n}\n", "overrides-incomplete", (2, 2), "without type", "such as type scsi:fcp"),
+        ("overrides {\n\tprotocol {\n\t}\n}\n", "overrides-incomplete", (2, 2), "without a type", "such as type scsi:fcp"),
+        (
+            "devices {\n  device {\n\tvendor X\n\tproduct Y\n }\n  device {\n\tproduct Y\n\tvendor X\n }\n}\n",
+            "overrides-duplicate",
+            (6, 3),
+            "same vendor and product already (line 2)",
+            "",
+        ),
     ],
 )
 def test_what_is_only_a_warning(text, code, place, words, hint):
     (problem,) = check(text)
     assert (problem.code, problem.severity, problem.line, problem.column, problem.hint) == (code, Severity.WARNING, *place, hint)
     assert problem.message.startswith(f"line {place[0]}, column {place[1]}: ") and words in problem.message
+
+
+def test_an_interval_above_the_longest_one_is_told():
+    text = "defaults {\n\tmax_polling_interval %s\n}\ndefaults {\n\tpolling_interval %s\n}\n"
+    assert [(p.code, p.line) for p in check(text % ("7", "600"))] == [("overrides-value", 2), ("overrides-duplicate", 4)]
+    assert "multipathd takes 7 for both" in check(text % ("7", "600"))[0].message
+    assert [p.code for p in check(text % ("600", "600"))] == ["overrides-duplicate"]
+
+
+def test_two_names_of_one_keyword_are_one():
+    [found] = check("overrides {\n\tchecker tur\n\tpath_checker rdac\n}\n")
+    assert (found.code, found.line) == ("overrides-duplicate", 3)
+
+
+def test_devices_that_differ_in_their_revision_are_two():
+    device = "\tdevice {\n\t\tvendor X\n\t\tproduct Y\n\t\trevision %s\n\t}\n"
+    assert check("devices {\n" + device % "1" + device % "2" + "}\n") == ()
+    assert [p.code for p in check("devices {\n" + device % "1" + device % "1" + "}\n")] == ["overrides-duplicate"]
+
+
+def test_a_protocol_of_a_type_that_is_not_known_is_told_to_be_dropped():
+    found = check("overrides {\n\tprotocol {\n\t\ttype fcp\n\t\tdev_loss_tmo 5\n\t}\n}\n")
+    assert [(p.code, p.line) for p in found] == [("overrides-incomplete", 2), ("overrides-value", 3)]
 
 
 def test_a_protocol_is_a_rule_of_a_filter_and_a_section_of_overrides():

@@ -17,6 +17,7 @@ from apply.plan import (
     Hold,
     Plan,
     going_back,
+    leaving_names,
     listens_to_fabric,
     make_plan,
     names_to_free,
@@ -53,6 +54,25 @@ def plan(before: Model, after: Model, *owned: str, may_remove: bool = True, allo
 
 A, B = Lun("361", alias="a"), Lun("362", alias="b")
 NOTHING = a_model()
+
+
+def test_the_names_of_luns_that_go_are_those_of_the_verified_file() -> None:
+    verified = desired(a_model(A, B, Lun("363"))).rendered.files
+    assert leaving_names(desired(a_model(B)), verified, ()) == {"361": "a"}
+    assert leaving_names(desired(NOTHING), verified, ()) == {"361": "a", "362": "b"}
+    assert leaving_names(desired(NOTHING), verified, {"363"}) == {"361": "a", "362": "b", "363": "363"}, "our line stays as long"
+    assert leaving_names(desired(a_model(Lun("364", alias="a"))), verified, ()) == {"362": "b"}, "the configuration gives it to another"
+    assert leaving_names(desired(NOTHING), {}, ()) == {}
+
+
+def test_a_name_that_stays_alone_is_a_loss_of_what_else_there_was() -> None:
+    before = a_model(Lun("361", alias="a", options={"no_path_retry": "18"}), B)
+    kept = render(a_model(B), digest="d", tools_version=(0, 9, 4), kept={"361": "a"})
+    wanted = replace(desired(a_model(B), may_remove=False), rendered=kept)
+    assert make_plan(wanted, files(before), AllowList(b""), remembering(files(before))).hold is Hold.IGNORANT
+    bare = {name: file.content for name, file in kept.files.items()}
+    assert make_plan(wanted, bare, AllowList(b""), remembering(bare)).hold is Hold.NOTHING
+    assert make_plan(desired(a_model(B), may_remove=False), bare, AllowList(b""), remembering(bare)).hold is Hold.IGNORANT
 
 
 def test_a_first_installation() -> None:

@@ -6,7 +6,7 @@ from apply.confsyntax import multipaths, parse
 from apply.model import build
 from apply.option_tables import TABLES, Option, Scope
 from apply.render import MAIN, render
-from apply.verify import same_value
+from apply.same_value import same_value
 from scripts.hostlab.dropin import check, why_not
 
 TOOLS = (0, 9, 4)

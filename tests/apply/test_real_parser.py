@@ -1,6 +1,5 @@
 """What is rendered goes through the real parser of multipath-tools: it objects to nothing, and what it makes of it is what was meant."""
 
-import os
 from collections.abc import Mapping
 
 import pytest
@@ -9,18 +8,18 @@ from hypothesis import strategies as st
 
 from apply.confsyntax import multipaths, parse
 from apply.model import Model, build
-from apply.option_tables import TABLES, Option, Scope, Version
+from apply.option_tables import TABLES, Option, Scope
 from apply.option_types import Choice, Features, Integer, Printable, ReservationKey, Selector, ValueType, YesNo
 from apply.render import MAIN, OVERRIDES, render
 from apply.tokens import quote
 from apply.verify import same_value
 from apply.wwid import AliasType
 from scripts.hostlab import dropin
+from scripts.hostlab.rendered import BUILT_OUT
 
-DEBIAN_12: Version = (0, 9, 4)
+pytestmark = pytest.mark.usefixtures("real_parser")
+
 OFFERED = {scope: {name: option for name, option in TABLES[scope].items() if option.rendered} for scope in (Scope.DEFAULTS, Scope.WWID)}
-BUILT_OUT = ("fpin",)
-"""Words that Debian's build of multipath-tools does not have; it says so."""
 WITH_ARGUMENTS = ("weightedpath", "path_latency", "datacore", "iet")
 NEEDS: Mapping[str, Mapping[str, str]] = {
     "prio-args": {"prio": "weightedpath"},
@@ -36,15 +35,6 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """What has to stand beside an option for it to be taken at all."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def parser() -> None:
-    reason = dropin.why_not()
-    if reason and os.environ.get(dropin.REQUIRE):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
 
 
 def wwid(number: int) -> str:
@@ -94,7 +84,7 @@ def _taken(kind: ValueType, text: str) -> bool:
 
 def judged(model: Model) -> None:
     """The parser has no objection, and all that was rendered is in effect."""
-    rendered = render(model, digest="d", tools_version=DEBIAN_12)
+    rendered = render(model, digest="d", tools_version=dropin.version())
     verdict = dropin.check({f"conf.d/{name}": file.content for name, file in rendered.files.items()})
     assert verdict.warnings == ()
     wanted, found = parse(rendered.files[MAIN].content.decode()), parse(verdict.effective)

@@ -57,18 +57,22 @@ class InUse:
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
 
-    async def reason(self, wwid: str) -> str:
-        return self.reasons.get(wwid, "")
+    async def reason(self, wwid: str, name: str = "") -> str:
+        return self.reasons.get(wwid) or self.reasons.get(name, "")
 
 
 class Told:
-    """Remembers which devices udev was told of."""
+    """Remembers which devices udev was told of; `why` it fails."""
 
     def __init__(self) -> None:
         self.devices: list[list[str]] = []
+        self.why = ""
 
-    async def changed(self, devices: Iterable[str]) -> None:
-        self.devices.append(sorted(devices))
+    async def changed(self, devices: Iterable[str]) -> str:
+        found = sorted(devices)
+        if found:
+            self.devices.append(found)
+        return self.why if found else ""
 
 
 class Node:
@@ -234,7 +238,38 @@ async def test_a_guarded_line_stays_and_its_map_too(node: Node) -> None:
 async def test_udev_is_told_of_the_paths_that_came_and_went(node: Node) -> None:
     await node.converge(ONE)
     await node.converge(desired())
-    assert [devices for devices in node.udev.devices if devices] == [["sdaa", "sdab"], ["sdaa", "sdab"]]
+    assert node.udev.devices == [["sdaa", "sdab"], ["sdaa", "sdab"]]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_udev_that_could_not_be_told_is_told_at_the_next_apply(node: Node, restarted: bool) -> None:
+    agent = node.agent()
+    node.udev.why = "udevadm: it does not feel like it"
+    outcome = await agent.converge(ONE)
+    assert outcome.state is ApplyState.IN_SYNC and "does not feel like it" in outcome.notes[0].message
+    assert [note.code for note in outcome.notes] == ["udev-not-told"] and "udevadm trigger" in outcome.notes[0].hint
+    agent = node.agent() if restarted else agent
+    outcome = await agent.converge(ONE)
+    assert [note.code for note in outcome.notes] == ["udev-not-told"], "it is not forgotten"
+    node.udev.why = ""
+    agent = node.agent() if restarted else agent
+    node.udev.devices.clear()
+    outcome = await agent.converge(ONE)
+    assert outcome.notes == () and {"sdaa", "sdab"}.issubset(node.udev.devices[0])
+    assert len(node.udev.devices) == 1 and (restarted or node.udev.devices == [["sdaa", "sdab"]])
+    assert (await agent.converge(ONE)).notes == () and len(node.udev.devices) == 1
+
+
+async def test_a_line_is_guarded_by_the_name_that_its_map_last_had(node: Node) -> None:
+    """The configuration has no name for a LUN that is taken out of it, but fstab may."""
+    await node.converge(desired(Lun(A, "a"), Lun(B, "first")))
+    await node.converge(desired(Lun(A, "a"), Lun(B, "second"), digest="d2"))
+    node.in_use.reasons["second"] = "named in fstab for /srv"
+    for _ in range(3):
+        outcome = await node.converge(desired(Lun(A, "a"), digest="d3"))
+        assert [e.code for e in outcome.errors] == ["prune-deferred"] and "named in fstab" in outcome.errors[0].message
+    node.in_use.reasons = {"first": "it was called so once"}
+    assert (await node.converge(desired(Lun(A, "a"), digest="d3"))).removed == (B,)
 
 
 async def test_two_at_a_time_take_turns(node: Node) -> None:

@@ -69,6 +69,8 @@ class Host:
         self.points: list[str] = []
         self.asked: list[str] = []
         self.timing = TIMING
+        self.attached: frozenset[str] = frozenset()
+        self.used: dict[str, str] = {}
         self.visible()
 
     def visible(self, *wwids: str, opened: Iterable[str] = ()) -> None:
@@ -90,6 +92,10 @@ class Host:
             task.cancel()
             await asyncio.gather(task, waiting, return_exceptions=True)
 
+    async def reason(self, wwid: str, name: str = "") -> str:
+        """The guard: what uses a LUN."""
+        return self.used.get(wwid, "")
+
     async def ask(self, command: str) -> str:
         self.asked.append(command)
         return await self.client.ask(command)
@@ -103,6 +109,8 @@ class Host:
             timing=self.timing,
             reach=reach or self.points.append,
             accept_renames=accept_renames,
+            in_use=self,
+            attached=lambda: self.attached,
         )
 
     async def converge(self, wanted: Desired, *, force: bool = False) -> ApplyOutcome:
@@ -153,8 +161,12 @@ def desired(
     *luns: Lun, digest: str = "d1", overrides: str = "", may_remove: bool = True, blocked: Iterable[str] = (), **defaults: str
 ) -> Desired:
     model = Model(defaults=defaults, luns={lun.wwid: lun for lun in luns}, overrides=overrides, empty=not (luns or overrides or defaults))
-    rendered = render(model, digest=digest, tools_version=(0, 9, 4))
-    return Desired(digest, rendered, allow_list(model), may_remove, dict.fromkeys(blocked, "its configuration is in conflict"), model.empty)
+
+    def rendering(kept: Mapping[str, str]) -> Rendered:
+        return render(model, digest=digest, tools_version=(0, 9, 4), kept=kept)
+
+    why = dict.fromkeys(blocked, "its configuration is in conflict")
+    return Desired(digest, rendering({}), allow_list(model), may_remove, why, model.empty, rendering=rendering)
 
 
 FIRST = desired(Lun(A, "a"), Lun(B, "b"), Lun(E), Lun(HAND), digest="d1", polling_interval="5")
@@ -243,6 +255,51 @@ async def test_names_that_stuck_in_a_swap_are_freed_though_the_files_are_right(h
         assert await host.names() == {A: "b", B: "a", E: E, HAND: HAND}
         before = host.files()
         assert ((await host.converge(swapped)).state, host.reconfigures, host.files()) == (ApplyState.IN_SYNC, 0, before)
+
+
+def named(names: Mapping[str, str]) -> str:
+    rows = "".join(f'\tmultipath {{\n\t\twwid "{wwid}"\n\t\talias "{name}"\n\t}}\n' for wwid, name in names.items())
+    return f"multipaths {{\n{rows}}}\n"
+
+
+async def reread(host: Host, *texts: str) -> None:
+    """Somebody writes a file and has the daemon read it, once for each text; an empty one is no file."""
+    local = host.paths.conf_dir / "99-local.conf"
+    for text in texts:
+        local.write_text(text) if text else local.unlink()
+        await host.client.ask("reconfigure")
+        for _ in range(100):
+            if "idle" in await host.client.ask("show daemon"):
+                await asyncio.sleep(0.01)
+
+
+async def test_names_that_another_file_swaps_are_told_and_not_fought_for(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        host.timing = IMPATIENT
+        await reread(host, named({A: "neutral"}), named({A: "neutral", B: "a"}), named({A: "b", B: "a"}))
+        assert (await host.names())[A] == "b" and (await host.names())[B] == "a"
+        told = []
+        for _ in range(3):
+            outcome = await host.converge(FIRST)
+            assert {error.code for error in outcome.errors} == {"overridden-locally"}, outcome.errors
+            told.append(host.reconfigures)
+        assert told[1:] == [0, 0], "telling it again would change nothing"
+        await reread(host, "")
+        assert (await host.converge(FIRST)).state is ApplyState.IN_SYNC
+        assert await host.names() == {A: "a", B: "b", E: E, HAND: HAND}
+
+
+async def test_a_name_that_was_taken_while_the_files_were_read_is_given_once_it_is_free(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        host.timing = IMPATIENT
+        await reread(host, named({B: "neutral"}), named({A: "b", B: "neutral"}))
+        await host.converge(FIRST)
+        await reread(host, "")
+        assert (await host.names())[B] == "neutral", "refused while A had it"
+        assert (await host.converge(FIRST)).state is ApplyState.IN_SYNC
+        assert await host.names() == {A: "a", B: "b", E: E, HAND: HAND}
 
 
 @pytest.mark.parametrize("wanted", [FIRST, SECOND, EMPTY], ids=["first", "change", "teardown"])
@@ -410,6 +467,219 @@ def broken() -> Desired:
     """A file that no validation lets through: the kernel refuses the table, and multipathd drops the unused map."""
     content = FIRST.rendered.files[MAIN].content.replace(b'alias "a"', b'alias "a"\n\t\tpath_selector "nonsense 0"')
     return Desired("bad", Rendered({MAIN: RenderedFile(content, 0o644)}, ()), FIRST.allow_list, True)
+
+
+DEVNODES, PROTOCOL = ('blacklist {\n\tdevnode "^sd"\n}\n', 'blacklist {\n\tprotocol "scsi:fcp"\n}\n')
+
+
+@pytest.mark.parametrize("rule", [DEVNODES, PROTOCOL])
+async def test_a_blacklist_that_takes_working_maps_is_rolled_back(host: Host, rule: str) -> None:
+    """multipathd does not list what it hides: the kernel says that the disks are there. A LUN that came with it changes nothing."""
+    host.attached = frozenset({A, B, D, E, HAND})
+    async with host.running():
+        await host.converge(FIRST)
+        good = await host.state()
+        host.timing = IMPATIENT
+        luns = (Lun(A, "a"), Lun(B, "b"), Lun(D), Lun(E), Lun(HAND))
+        outcome = await host.converge(desired(*luns, digest="bad", overrides=rule, polling_interval="5"))
+        assert outcome.state is ApplyState.FAILED
+        assert {e.wwid for e in outcome.errors if e.code == "reconfigure-failed"} == {A, B, E, HAND}
+        assert {e.wwid for e in outcome.errors if e.code == "wwid-blacklisted"} == {A, B, D, E, HAND}
+        after = await host.state()
+        assert (after["files"], after["kept"]) == (good["files"], good["kept"])
+        assert {A, B, E, HAND} <= (await host.names()).keys()
+
+
+async def test_a_map_in_use_that_is_configured_no_more_is_watched_too(host: Host) -> None:
+    host.attached, host.used = frozenset({A, E}), {E: "mounted on /srv"}
+    async with host.running():
+        await host.converge(desired(Lun(A), Lun(E)))
+        host.timing = IMPATIENT
+        outcome = await host.converge(desired(Lun(A), digest="bad", overrides=DEVNODES))
+        assert {e.wwid for e in outcome.errors if e.code == "reconfigure-failed"} == {A, E}
+        assert OVERRIDES not in host.files() and (await host.names()).keys() == {A, E}
+
+
+async def test_a_rule_that_hides_a_map_of_others_writes_nothing(host: Host) -> None:
+    hand_made(host)
+    host.visible(A, B, C)
+    wanted = desired(Lun(A), digest="d", overrides=f'blacklist {{\n\twwid "{C}"\n}}\n')
+    async with host.running():
+        await host.ask("reconfigure")
+        refused = await host.converge(wanted)
+        assert (refused.state, [e.code for e in refused.errors]) == (ApplyState.FAILED, ["foreign-map-affected"])
+        assert C in refused.errors[0].message and "wwid rule" in refused.errors[0].message
+        assert (host.files(), host.active, C in await host.names()) == ({}, sorted([HAND, C]), True)
+        assert [e.code for e in (await host.agent().preview(wanted)).refused] == ["foreign-map-affected"]
+        (host.paths.conf_dir).mkdir(exist_ok=True)
+        (host.paths.conf_dir / "10-local.conf").write_text(f'blacklist_exceptions {{\n\twwid "^{C}$"\n}}\n')
+        assert (await host.converge(wanted)).state is ApplyState.IN_SYNC
+        assert (await host.names()).keys() == {A, C}
+
+
+async def test_a_map_of_others_that_went_is_rolled_back(host: Host) -> None:
+    """Whatever the check before the write made of it."""
+    hand_made(host)
+    host.attached = frozenset({A, B, C, E, HAND})
+    async with host.running():
+        await host.ask("reconfigure")
+        await host.converge(FIRST)
+        host.timing = IMPATIENT
+        main = RenderedFile(FIRST.rendered.files[MAIN].content + f'blacklist {{\n\twwid "{C}"\n}}\n'.encode(), 0o644)
+        outcome = await host.converge(Desired("bad", Rendered({MAIN: main}, ()), FIRST.allow_list, True))
+        assert [(e.code, e.wwid) for e in outcome.errors] == [("reconfigure-failed", C)]
+        assert host.files()[MAIN] == FIRST.rendered.files[MAIN].content
+        assert C in await host.names()
+
+
+REST = (Lun(B, "b"), Lun(E), Lun(HAND))
+
+
+async def test_a_name_in_use_stays_until_nothing_uses_it(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        host.used[A] = "mounted on /"
+        without = desired(*REST, digest="d3", polling_interval="5")
+        assert (await host.agent().preview(without)).kept_names == {A: "a"}
+        outcome = await host.converge(without)
+        assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.IN_SYNC, ["prune-deferred"])
+        assert "mounted on /" in outcome.errors[0].message
+        assert ((await host.names())[A], A in host.active) == ("a", True)
+        await host.converge(without)
+        assert host.reconfigures == 0
+        blinded = desired(*REST, digest="d4", may_remove=False, polling_interval="5")
+        assert (await host.converge(blinded)).state is ApplyState.IN_SYNC, "nothing is taken away"
+        host.used.clear()
+        assert (await host.converge(blinded)).state is ApplyState.PENDING
+        done = await host.converge(without)
+        assert (done.state, done.errors, done.removed) == (ApplyState.IN_SYNC, (), (A,))
+        assert host.files() == {MAIN: without.rendered.files[MAIN].content}
+        assert (A in await host.names(), A in host.active) == (False, False)
+
+
+async def test_a_map_in_use_keeps_its_exception_from_a_local_blacklist(host: Host) -> None:
+    (host.paths.conf_dir).mkdir()
+    (host.paths.conf_dir / "10-local.conf").write_text('blacklist {\n\twwid ".*"\n}\n')
+    host.attached = frozenset({A, B, E, HAND})
+    async with host.running():
+        await host.converge(FIRST)
+        host.used[E] = "mounted on /srv"
+        outcome = await host.converge(desired(Lun(A, "a"), Lun(B, "b"), Lun(HAND), digest="d3", polling_interval="5"))
+        assert (outcome.state, [(e.code, e.wwid) for e in outcome.errors]) == (ApplyState.IN_SYNC, [("prune-deferred", E)])
+        assert (await host.names())[E] == E
+        assert ((await host.converge(EMPTY)).state, await host.names()) == (ApplyState.TEARDOWN, {E: E})
+        assert ((await host.converge(EMPTY)).state, host.reconfigures) == (ApplyState.TEARDOWN, 0)
+        host.used.clear()
+        assert ((await host.converge(EMPTY)).state, host.files().keys(), host.active) == (ApplyState.IN_SYNC, {"10-local.conf"}, [])
+
+
+async def test_options_of_a_lun_in_use_go_only_with_knowledge(host: Host) -> None:
+    async with host.running():
+        await host.converge(desired(Lun(A, "a", options={"no_path_retry": "18"}), Lun(B, "b")))
+        host.used[A] = "swap"
+        before = host.files()
+        assert (await host.converge(desired(Lun(B, "b"), digest="d2", may_remove=False))).state is ApplyState.PENDING
+        assert host.files() == before
+        assert (await host.converge(desired(Lun(B, "b"), digest="d2"))).state is ApplyState.IN_SYNC
+        assert "18" not in host.files()[MAIN].decode() and (await host.names())[A] == "a"
+
+
+async def test_a_teardown_waits_for_the_names_in_use_of_hand_made_lines_too(host: Host) -> None:
+    hand_made(host)
+    async with host.running():
+        await host.ask("reconfigure")
+        await host.converge(desired(Lun(A, "a"), Lun(HAND, "rootdisk"), digest="d1"))
+        host.used = {HAND: "mounted on /"}
+        outcome = await host.converge(EMPTY)
+        assert (outcome.state, [e.code for e in outcome.errors]) == (ApplyState.TEARDOWN, ["prune-deferred"])
+        assert "'rootdisk'" in outcome.errors[0].message
+        assert await host.names() == {HAND: "rootdisk", C: C}
+        assert b"defaults" not in host.files()[MAIN] and host.active == sorted([HAND, C])
+        assert ((await host.converge(EMPTY)).state, host.reconfigures) == (ApplyState.TEARDOWN, 0)
+        host.used.clear()
+        done = await host.converge(EMPTY)
+        assert (done.state, done.errors, host.files()) == (ApplyState.IN_SYNC, (), {})
+        assert await host.names() == {HAND: HAND, C: C}
+
+
+@pytest.mark.parametrize("wanted", [desired(*REST, digest="d3"), EMPTY], ids=["removed", "teardown"])
+async def test_a_crash_while_a_name_is_in_use_is_survived(tmp_path: Path, wanted: Desired) -> None:
+    async def prepare(host: Host) -> None:
+        hand_made(host)
+        await host.ask("reconfigure")
+        await host.converge(FIRST)
+        host.used[A] = "mounted on /"
+
+    undisturbed = Host(tmp_path / "undisturbed")
+    async with undisturbed.running():
+        await prepare(undisturbed)
+        await undisturbed.converge(wanted)
+        points, end = list(undisturbed.points), await undisturbed.state()
+    assert points and end["names"][A] == "a"  # type: ignore[index]
+    for number, point in enumerate(points):
+        host = Host(tmp_path / f"{number}-{point}")
+        async with host.running():
+            await prepare(host)
+            with pytest.raises(Crash, match=point):
+                await host.agent(crash_at(number)).converge(wanted)
+            assert (await host.names())[A] == "a", point
+            after = host.agent()
+            await after.recover()
+            await after.converge(wanted)
+            assert await host.state() == end, f"after a crash at {point} (call {number})"
+
+
+async def test_a_name_that_a_rollback_puts_back_stays(host: Host) -> None:
+    async with host.running():
+        await host.converge(FIRST)
+        host.used[A] = "mounted on /"
+        await host.converge(desired(*REST, digest="d3"))
+        good = host.files()
+        host.timing = IMPATIENT
+        assert (await host.converge(broken())).state is ApplyState.FAILED
+        assert host.files() == good
+        assert (await host.names())[A] == "a"
+
+
+async def test_a_new_lun_whose_map_is_in_use_under_another_name_writes_nothing(host: Host) -> None:
+    hand_made(host)
+    (host.paths.conf_dir).mkdir()
+    (host.paths.conf_dir / "10-local.conf").write_text(f'multipaths {{\n\tmultipath {{\n\t\twwid "{HAND}"\n\t\talias "root"\n\t}}\n}}\n')
+    host.used[HAND] = "mounted on /"
+    async with host.running():
+        await host.ask("reconfigure")
+        refused = await host.converge(desired(Lun(HAND, "rootdisk")))
+        assert (refused.state, [(e.code, e.wwid) for e in refused.errors]) == (ApplyState.FAILED, [("foreign-map-affected", HAND)])
+        assert "'root'" in refused.errors[0].message and "--alias root," in refused.errors[0].hint
+        assert (MAIN in host.files(), await host.names()) == (False, {HAND: "root", C: C})
+        for lun in (Lun(HAND), Lun(HAND, "root")):  # the other file's name stays, or ours is the same
+            assert (await host.converge(desired(lun, digest=f"d-{lun.alias}"))).state is ApplyState.IN_SYNC
+            assert (await host.names())[HAND] == "root"
+            await host.converge(EMPTY)
+        outcome = await host.agent(accept_renames=True).converge(desired(Lun(HAND, "rootdisk"), digest="d9"))
+        assert (outcome.state, (await host.names())[HAND]) == (ApplyState.IN_SYNC, "rootdisk")
+
+
+async def test_a_file_that_beats_the_overrides_is_named(host: Host) -> None:
+    local = host.paths.conf_dir / "99-local.conf"
+    host.paths.conf_dir.mkdir()
+    device = 'devices {{\n\tdevice {{\n\t\tvendor "LAB"\n\t\tproduct "SAN"\n\t\tno_path_retry {}\n\t}}\n}}\n'
+    overrides = device.format(7) + "overrides {\n\tfailback 10\n}\ndefaults {\n\tchecker_timeout 30\n}\n"
+    local.write_text(device.format(9) + "overrides {\n\tfailback manual\n}\ndefaults {\n\tchecker_timeout 31\n}\n")
+    wanted = desired(Lun(A, "a"), overrides=overrides)
+    async with host.running():
+        host.timing = IMPATIENT
+        outcome = await host.converge(wanted)
+        assert (outcome.state, {e.code for e in outcome.errors}) == (ApplyState.FAILED, {"overridden-locally"})
+        assert [e.message.split(" instead")[0] for e in outcome.errors] == [
+            "checker_timeout in defaults {} of the overrides is '31'",
+            "failback in overrides {} of the overrides is 'manual'",
+            "no_path_retry of device LAB SAN of the overrides is '9'",
+        ]
+        assert all(str(local) in e.message and str(local) in e.hint for e in outcome.errors)
+        local.write_text(overrides)
+        host.timing = TIMING
+        assert (await host.converge(wanted)).state is ApplyState.IN_SYNC
 
 
 async def test_a_first_apply_that_fails_leaves_no_file(host: Host) -> None:

@@ -4,6 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apply.confsyntax import multipaths
+from apply.confsyntax import parse as read
 from apply.model import Model, build
 from apply.option_tables import TABLES, Scope
 from apply.overrides import parse
@@ -123,6 +125,25 @@ def test_a_quote_in_a_value_is_doubled():
 def test_the_allow_list_is_the_enabled_luns():
     assert allow_list(build(DOCUMENT, {})) == {A, NVME}
     assert allow_list(Model()) == frozenset()
+
+
+def test_names_that_are_kept_stand_beside_the_configured_ones():
+    kept = {"3600a098038314353763f505349676e35": "rootdisk", "361": "elsewhere"}
+    model = build({"wwid/361": {"alias": "data", "no-path-retry": "5"}}, {})
+    text = render(model, digest="d", tools_version=NEW, kept=kept).files[MAIN].content.decode()
+    blocks = multipaths(read(text))
+    assert blocks["3600a098038314353763f505349676e35"] == {"wwid": "3600a098038314353763f505349676e35", "alias": "rootdisk"}
+    assert blocks["361"] == {"wwid": "361", "alias": "data", "no_path_retry": "5"}, "what is configured goes before"
+    assert '\twwid "^3600a098038314353763f505349676e35$"\n' in text
+    assert render(model, digest="d", tools_version=NEW) == render(model, digest="d", tools_version=NEW, kept={})
+
+
+def test_of_an_empty_document_the_kept_names_are_all_there_is():
+    result = render(build({}, {}), digest="d", tools_version=NEW, kept={"361": "rootdisk"})
+    assert list(result.files) == [MAIN]
+    found = read(result.files[MAIN].content.decode())
+    assert multipaths(found) == {"361": {"wwid": "361", "alias": "rootdisk"}}
+    assert [block.name for block in found.blocks] == ["blacklist_exceptions", "multipaths"]
 
 
 def test_marker_and_body():

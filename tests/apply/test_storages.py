@@ -95,7 +95,11 @@ def test_a_volume_group_that_nodes_found_on_the_map():
     inferred = {A: frozenset({"vg"})}
     assert expect(document, inferred)[0] == ExpectedNodes(frozenset({"n1", "n2"}), "inferred", (Consumer("data", "lvm", ""),))
     assert expect(document, inferred, B)[0].source == "none"
-    assert expect(document | SAN, inferred)[0].source == "fallback"
+    assert expect(document | SAN, inferred)[0].source == "inferred", "who is known to need it goes before all who might"
+    assert expect(document | SAN, inferred, B)[0].source == "fallback"
+    chain = SAN | {"storage/upper": lvm(f"san:{A}", nodes="n3")}
+    assert expect(document | chain, inferred)[0].source == "storage-chain"
+    assert expect(document | {f"wwid/{A}": {"nodes": "n3"}}, inferred)[0].source == "explicit"
 
 
 def test_a_disabled_lun_is_expected_nowhere():

@@ -32,7 +32,15 @@ def edit(**sections):
 
 def test_a_good_edit_has_nothing():
     assert edit(defaults={"no-path-retry": "5", "path-selector": "queue-length"}) == []
-    assert check_edit({}, BASE) == [] and check_edit(BASE, {}) == []
+    assert check_edit({}, BASE) == []
+
+
+@pytest.mark.parametrize("section", [None, {"alias": "a", "disable": "1"}])
+def test_a_lun_that_goes_takes_its_name_along(section):
+    after = {key: options for key, options in BASE.items() if key != f"wwid/{A}"} | ({f"wwid/{A}": section} if section else {})
+    found = [problem for problem in check_edit(BASE, after) if problem.code == "alias-changed"]
+    assert [(problem.severity, problem.key) for problem in found] == [(Severity.WARNING, f"wwid/{A}")]
+    assert "loses the name 'a'" in found[0].message and "as soon as nothing there uses it" in found[0].message
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from apply.live import Live
 from apply.preflight import foreign_maps, taken_names
 from apply.topology import Group, Map, Seen, Topology
 from apply.topology import Path as DevPath
-from apply.verify import MAX_ERRORS, Wanted, same_value, verify, working_maps
+from apply.verify import MAX_ERRORS, Wanted, verify, working_maps
 
 STRICT = 'defaults {\n\tfind_multipaths "strict"\n\tuser_friendly_names "no"\n\tpolling_interval 5\n}\n'
 MAIN = parse('defaults {\n\tfind_multipaths "strict"\n\tpolling_interval "5"\n\tuser_friendly_names "no"\n}\n')
@@ -46,7 +46,8 @@ def test_a_knob_that_is_not_effective_names_the_file_that_sets_it() -> None:
 
 
 def test_what_our_own_overrides_set_is_free() -> None:
-    assert not verify(Wanted(MAIN, {}, free=("polling_interval",)), live(config=STRICT.replace("5", "9"))).errors
+    overrides = parse("defaults {\n\tpolling_interval 9\n}\n")
+    assert not verify(Wanted(MAIN, {}, overrides=overrides), live(config=STRICT.replace("5", "9"))).errors
 
 
 def test_friendly_names_may_come_from_elsewhere() -> None:
@@ -74,7 +75,8 @@ def test_wrong_names_missing_maps_and_absent_luns() -> None:
 
 
 def test_maps_that_did_not_survive_are_broken() -> None:
-    before = live(a_map("361"), a_map("362"), a_map("363"), a_map("364", paths=0), a_map("365"), a_map("366"), a_map("367"))
+    unplugged = "3600140541f67c5d5e05470fb14394815"
+    before = live(a_map("361"), a_map("362"), a_map("363"), a_map("364", paths=0), a_map(unplugged), a_map("366"), a_map("367"))
     after = live(a_map("362", paths=0), a_map("366", checked="undef"), a_map("367", checked="faulty"), orphans=("361", "363", "364"))
     findings = verify(Wanted(MAIN, {}, working={w: n for w, n in working_maps(before).items() if w != "363"}), after)
     assert [error.message.split(" when ")[0] for error in findings.broken] == [
@@ -83,7 +85,39 @@ def test_maps_that_did_not_survive_are_broken() -> None:
         "map 366 (366) has no path any more that multipathd can check",
     ]
     assert set(codes(findings.broken)) == {"reconfigure-failed"}
+    assert [error.wwid for error in findings.broken] == ["361", "362", "366"]
     assert not verify(Wanted(MAIN, {}), after).broken
+
+
+@pytest.mark.parametrize(
+    ("wwid", "attached", "broken"),
+    [
+        ("3600140541f67c5d5e05470fb14394815", True, True),
+        ("3600140541f67c5d5e05470fb14394815", False, False),  # unplugged
+        ("234f34cba7854dc66", False, False),
+        ("35000cca0bb7ca048", True, True),
+        ("0QEMU_QEMU_HARDDISK_drive-scsi0", False, True),  # the kernel does not tell such WWIDs
+        ("eui.00253885910026cd", False, True),
+    ],
+)
+def test_a_map_that_is_not_seen_any_more_is_broken_if_its_disks_are_there(wwid: str, attached: bool, broken: bool) -> None:
+    wanted = Wanted(MAIN, {}, working={wwid: "a"}, attached={wwid} if attached else ())
+    assert codes(verify(wanted, live()).broken) == ["reconfigure-failed"] * broken
+
+
+def test_overrides_that_a_later_file_beats() -> None:
+    config = STRICT + 'devices {\n\tdevice {\n\t\tvendor "V"\n\t\tproduct "P"\n\t\tpath_checker "tur"\n\t\tfailback 5\n\t}\n}\n'
+    ours = 'devices {\n\tdevice {\n\t\tvendor "V"\n\t\tproduct "P"\n\t\tchecker directio\n\t\tfailback 6\n\t}\n}\n'
+    theirs = 'devices {\n\tdevice {\n\t\tvendor "V"\n\t\tproduct "P"\n\t\tpath_checker "tur"\n\t}\n}\n'
+
+    def told(**files: str) -> list[str]:
+        paths = {f"/c/{name[1:]}.conf": text for name, text in files.items()}
+        return [error.message for error in verify(Wanted(MAIN, {}, parse(ours), local_files=paths), live(config=config)).overridden]
+
+    assert told(_99=theirs) == ["path_checker of device V P of the overrides is 'tur' instead of 'directio', set by /c/99.conf"]
+    assert told(_91=theirs) == [], "ours is read after it"
+    assert told(_99=theirs.replace("P", "Q")) == [], "another device"
+    assert told() == [], "no file of others: the release may not know it, or leaves it out"
 
 
 def test_thousands_of_errors_are_summed_up() -> None:
@@ -91,35 +125,6 @@ def test_thousands_of_errors_are_summed_up() -> None:
     luns = verify(Wanted(MAIN, names), live(orphans=tuple(names))).luns
     assert len(luns) == MAX_ERRORS + 1
     assert luns[-1].message == "and 150 more of the kind"
-
-
-@pytest.mark.parametrize(
-    ("key", "wanted", "found", "same"),
-    [
-        ("no_path_retry", "12", "12", True),
-        ("no_path_retry", "0", "fail", True),
-        ("no_path_retry", "queue", "queue", True),
-        ("no_path_retry", "12", "fail", False),
-        ("dev_loss_tmo", "infinity", "4294967295", True),
-        ("detect_prio", "yes", "1", True),
-        ("detect_prio", "yes", "no", False),
-        ("features", "1 queue_if_no_path", "1  queue_if_no_path", True),
-        ("reservation_key", "1A", "0x1a", True),
-        ("reservation_key", "0x10:aptpl", "0x0010:aptpl", True),
-        ("reservation_key", "10", "0x16", False),
-        ("flush_on_last_del", "always", "yes", True),
-        ("alias", "a", None, False),
-        ("alias", "007", "7", True),
-        ("force_sync", "no", "yes", True),
-        ("retrigger_tries", "7", "0", True),
-        ("retrigger_delay", "7", "0", False),
-        ("max_fds", "1048576", "max", True),
-        ("max_fds", "1048576", "1024", False),
-        ("max_fds", "2048", None, False),
-    ],
-)
-def test_spellings(key: str, wanted: str, found: str | None, same: bool) -> None:
-    assert same_value(key, wanted, found) is same
 
 
 FRIENDLY = 'defaults {\n\tfind_multipaths "strict"\n\tuser_friendly_names "yes"\n}\n'
@@ -168,3 +173,22 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
     assert messages({"361": "foreign"}) == ["alias 'foreign' of 361 is taken on this host by the map of 369"]
     assert messages({"361": "y", "362": "y"}) == ["alias 'y' of 361 is taken on this host by the map of 362"]
     assert messages({"361": "vg-lv"}) == [f"alias 'vg-lv' of 361 is taken on this host by {mapper / 'vg-lv'} (LVM-abc)"]
+
+
+def test_another_allow_list_is_told() -> None:
+    config = STRICT.replace("}\n", '\twwids_file "/tmp/w"\n}\n')
+    local = {"/etc/multipath/conf.d/99.conf": "defaults {\n\twwids_file /tmp/w\n}\n"}
+    (error,) = verify(Wanted(MAIN, {"361": "361"}, local_files=local), live(a_map("361"), config=config)).errors
+    assert error.code == "overridden-locally"
+    assert "wwids_file is '/tmp/w' instead of '/etc/multipath/wwids', set by /etc/multipath/conf.d/99.conf" in error.message
+    same = Wanted(MAIN, {"361": "361"}, allow_list="/tmp/w")
+    assert not verify(same, live(a_map("361"), config=config)).errors
+    assert not verify(Wanted(MAIN, {}), live(config=config)).errors, "nothing is allowed here"
+
+
+def test_a_name_from_somebodys_own_file_is_no_refusal_of_multipathd() -> None:
+    main = parse('multipaths {\n\tmultipath {\n\t\talias "a"\n\t\twwid "361"\n\t}\n}\n')
+    config = STRICT + 'multipaths {\n\tmultipath {\n\t\twwid "361"\n\t\talias "other"\n\t}\n}\n'
+    assert codes(verify(Wanted(main, {"361": "a"}), live(a_map("361", "other"), config=config)).errors) == ["overridden-locally"]
+    config = STRICT + 'multipaths {\n\tmultipath {\n\t\twwid "361"\n\t\talias "a"\n\t}\n}\n'
+    assert codes(verify(Wanted(main, {"361": "a"}), live(a_map("361", "other"), config=config)).errors) == ["alias-conflict"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from apply.model import Model, build
-from apply.volumes import base_map, check_device, chosen_volumes, device_number, usable_storage, volumes_of
+from apply.volumes import base_map, check_device, chosen_volumes, device_number, logical_volumes, nodes_of, usable_storage, volumes_of
 from apply.wwid import device_path
 from store.errors import UnavailableError, UsageError
 
@@ -141,3 +141,33 @@ def test_only_a_block_device_has_a_number(root: Path) -> None:
     with pytest.raises(UnavailableError) as caught:
         check_device(A, root)
     assert caught.value.code == "wrong-device"
+
+
+def test_the_nodes_of_a_storage_are_those_of_all_it_stands_on() -> None:
+    made = model(
+        san={"type": "multipath", "nodes": "n1,n2,gone"},
+        all={"type": "multipath"},
+        vm={"type": "lvm", "vgname": "vg", "base": f"san:{A}"},
+        one={"type": "lvm", "vgname": "vg", "base": f"all:{A}", "nodes": "n1"},
+        bare={"type": "lvm", "vgname": "vg"},
+        apart={"type": "lvm", "vgname": "vg", "base": f"san:{A}", "nodes": "n3"},
+    )
+    members = ("n1", "n2", "n3")
+    found = {name: set(nodes_of(storage, made, members)) for name, storage in made.storages.items()}
+    assert found == {
+        "san": {"n1", "n2"}, "all": {*members}, "vm": {"n1", "n2"}, "one": {"n1"}, "bare": {*members}, "apart": set(),
+    }  # fmt: skip
+
+
+def test_the_names_of_logical_volumes() -> None:
+    storage = model(vm={"type": "lvm", "vgname": "vg"}).storages["vm"]
+    assert logical_volumes(storage, ()) == ()
+    assert logical_volumes(storage, ["vm-100-disk-0", "vg/root", "vm:swap", "root"]) == ("vm-100-disk-0", "root", "swap")
+
+
+@pytest.mark.parametrize("name", ["", "-f", "--yes", "@tag", "other/lv", "vg/", "vg//dev", "a b", ".", "..", "a\n", "lv" * 70, "Ä"])
+def test_what_lvm_could_take_for_something_else_is_no_volume(name: str) -> None:
+    storage = model(vm={"type": "lvm", "vgname": "vg"}).storages["vm"]
+    with pytest.raises(UsageError) as caught:
+        logical_volumes(storage, [name])
+    assert caught.value.code == "no-such-volume" and caught.value.hint and "\n" not in caught.value.message

@@ -1,6 +1,7 @@
 """Roll-ups: tables of the rules, and what holds for all of them."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -83,7 +84,7 @@ def test_the_table(expected: list[CellState], extra: list[CellState], result: Ro
 @pytest.mark.parametrize(
     ("expected", "result"),
     [
-        ([S.MISSING], R.UNUSED), ([S.UNKNOWN], R.UNUSED), ([S.HEALTHY], R.HEALTHY), ([S.FAILED], R.FAILED), ([S.DEGRADED], R.DEGRADED),
+        ([S.MISSING], R.UNUSED), ([S.UNKNOWN], R.UNKNOWN), ([S.HEALTHY], R.HEALTHY), ([S.FAILED], R.FAILED), ([S.DEGRADED], R.DEGRADED),
         ([S.MISSING, S.HEALTHY], R.PARTIAL),
     ],
 )  # fmt: skip
@@ -235,6 +236,45 @@ def test_losing_sight_of_an_unexpected_map_worsens_nothing() -> None:
 def test_losing_sight_of_a_carrier_is_unknown() -> None:
     sources = Sources({"a": carrying("healthy"), "d": carrying("healthy")}, {"a": Reporter.FRESH, "d": Reporter.OFFLINE})
     assert rows(sources, {"w": Expectation(frozenset("a"), True)})["w"].state is R.UNKNOWN
+
+
+def unknown(last: Any) -> Cell:
+    return Cell("multipath.map", "w", "unknown", ("daemon-down",), {"last": last} if last is not None else {})
+
+
+@pytest.mark.parametrize(
+    ("cell", "reporter", "result"),
+    [
+        (Cell("multipath.map", "w", "healthy"), Reporter.OFFLINE, R.UNKNOWN),
+        (Cell("multipath.map", "w", "pending"), Reporter.STALE, R.UNKNOWN),
+        (Cell("multipath.map", "w", "of-a-newer-version"), Reporter.FRESH, R.UNKNOWN),
+        (unknown({"state": "healthy"}), Reporter.FRESH, R.UNKNOWN),
+        (unknown({"state": "failed"}), Reporter.OFFLINE, R.UNKNOWN),
+        (unknown(None), Reporter.FRESH, R.UNKNOWN),
+        (unknown({"state": 5}), Reporter.FRESH, R.UNKNOWN),
+        (unknown(["healthy"]), Reporter.FRESH, R.UNKNOWN),
+        (unknown({"state": "unexpected"}), Reporter.FRESH, R.UNUSED),
+        (unknown({"state": "missing"}), Reporter.FRESH, R.UNUSED),
+        (Cell("multipath.map", "w", "missing"), Reporter.OFFLINE, R.UNUSED),
+        (Cell("multipath.map", "w", "unexpected"), Reporter.OFFLINE, R.UNUSED),
+    ],
+)
+def test_a_resource_that_nobody_names_is_unknown_once_its_only_carrier_is(cell: Cell, reporter: Reporter, result: RollUp) -> None:
+    sources = Sources({"a": {"w": cell}}, {"a": reporter})
+    row = rows(sources, {"w": Expectation()})["w"]
+    assert (row.state, row.nodes["a"].reasons) == (
+        result,
+        (f"reporter-{reporter.value}",) if reporter is not Reporter.FRESH else cell.reasons,
+    )
+    (stray,) = build_rows("multipath.map", sources, {}, nothing=Expectation(stray=True))
+    assert stray.state is R.UNUSED, "nobody should carry it"
+
+
+def test_an_unknown_cell_of_a_node_that_is_not_expected_worsens_nothing_if_it_was_no_carrier() -> None:
+    for last, result in (({"state": "unexpected"}, R.HEALTHY), ({"state": "degraded"}, R.UNKNOWN)):
+        sources = Sources({"a": carrying("healthy"), "d": {"w": unknown(last)}}, {"a": Reporter.FRESH, "d": Reporter.FRESH})
+        assert rows(sources, {"w": Expectation(frozenset("a"), True)})["w"].state is result
+        assert rows(sources, {"w": Expectation(frozenset("ad"), True)})["w"].state is R.UNKNOWN
 
 
 def test_counts_name_every_state() -> None:
