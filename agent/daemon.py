@@ -39,6 +39,9 @@ from agent.picture import Picture
 from agent.recovery import open_state
 from agent.settings import Settings
 from agent.skew import ClockSkew
+from agent.web.app import WebApp
+from agent.web.files import load_files
+from agent.web.service import WebService
 from agent.writes import Writer
 from gossip.engine import Engine, Identity
 from gossip.events import Alarm, Publish
@@ -84,7 +87,10 @@ async def _main(settings: Settings) -> None:
                     group.create_task(node.departure.run(), name="departure"),
                     group.create_task(node.sources.run(), name="events"),
                 ]
-                serving = group.create_task(server.serve(sockets=[local_socket]), name="api")
+                serving = [
+                    group.create_task(server.serve(sockets=[local_socket]), name="api"),
+                    group.create_task(node.web.run(), name="web"),
+                ]
                 gc.collect()
                 gc.freeze()
                 notify("READY=1")
@@ -93,10 +99,12 @@ async def _main(settings: Settings) -> None:
                 notify("STOPPING=1")
                 log.info("stopping")
                 server.finish()
+                node.web.finish()
                 for task in tasks:
                     task.cancel()
-                await asyncio.wait([serving], timeout=3)
-                serving.cancel()
+                await asyncio.wait(serving, timeout=3)
+                for task in serving:
+                    task.cancel()
         except* PathmeshError as faults:
             raise _first(faults) from None
 
@@ -130,10 +138,6 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         picture, alarms, skew = Picture(engine), Alarms(), ClockSkew(engine)
         for notice in state.notices:
             alarms.raise_alarm(*notice)
-        if settings.web.listen is not None:
-            alarms.raise_alarm(
-                "web-not-served", "web.listen is set, but this version has no web page", "remove web.listen from the settings"
-            )
 
         local_socket = bind_socket(settings.api)
         stack.callback(_remove_socket, local_socket, settings)
@@ -154,6 +158,7 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
 
         def published(change: Publish) -> None:
             picture.news(change)
+            events.stir()
             host.news(change)
             keeper.news(change)
             skew.news(change)
@@ -183,12 +188,15 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         def counters() -> dict[str, int]:
             return {**engine.counters, **{f"transport_{name}": value for name, value in dataclasses.asdict(transport.counters).items()}}
 
+        web = WebService(settings.web.listen, birth.actor.hex()[:8], records)
+        await web.load()
         levels = Levels(engine, writer, picture)
         history, sources = History(engine, picture, writer, database), EventSources(engine, picture, events, members.standing)
-        node = Node(
-            settings, birth, runner, picture, writer, host, members, alarms, departure, levels, skew, counters, history, events, sources
-        )
-        server = make_server(make_app(node), events.end_streams)
+        acting = (runner, picture, writer, host, members, alarms, departure, levels, skew)
+        node = Node(settings, birth, *acting, counters, history, events, sources, web)
+        api = make_app(node)
+        server = make_server(api, events.end_streams)
+        web.attach(WebApp(web, api, load_files()), events.end_streams)
         sources.started()
         await events.save()
         stack.callback(sources.stopped)

@@ -11,6 +11,7 @@ from typing import Any
 from agent.bootstrap import advertised
 from agent.findings import SEVERITIES, Finding
 from agent.lasting import lasting
+from agent.map_findings import map_findings
 from agent.node import Node
 from agent.reach import in_words, read_reach
 from agent.skew import MOST_SECONDS
@@ -44,12 +45,13 @@ def problems(node: Node) -> list[dict[str, Any]]:
 
 def standing(node: Node) -> list[Finding]:
     """What holds now of this node's membership, identity and configuration."""
-    return [*_membership(node), *_identity(node), *_configuration(node), *_floor(node)]
+    return [*_membership(node), *_identity(node), *_configuration(node), *_floor(node), *node.web.findings()]
 
 
 def diagnose(node: Node) -> list[Finding]:
     """Everything, worst first."""
-    found = [*standing(node), *_connections(node), *_storage(node), *storage_findings(node), *_clocks(node), *_settings(node)]
+    host = [*map_findings(node), *storage_findings(node)]
+    found = [*standing(node), *_connections(node), *_storage(node), *host, *_clocks(node), *_settings(node)]
     codes = {finding.code for finding in found}
     alarms = [Finding(p["code"], p["severity"], p["message"], p["hint"]) for p in _alarms(node, codes)]
     return sorted([*found, *alarms], key=lambda finding: SEVERITIES.index(finding.severity))

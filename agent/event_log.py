@@ -124,6 +124,7 @@ class EventLog:
         self._wake = asyncio.Event()
         self._arrived = asyncio.Event()
         self._ended = False
+        self._stirred = 0
 
     async def open(self) -> None:
         """Go on where the last process stopped. One that ended out of order may have shown cursors that it never wrote: none is reused."""
@@ -182,18 +183,28 @@ class EventLog:
         return Page(found, found[-1].cursor if found else end, gap or not whole)
 
     async def follow(self, since: int | None) -> AsyncIterator[Page]:
-        """What comes after the cursor, as it comes; without a cursor what comes from now on. Ends when the agent stops."""
+        """What comes after the cursor, as it comes; without a cursor what comes from now on. Ends when the agent stops.
+
+        After `stir` there is a page too, if only an empty one.
+        """
         position = self._cursor if since is None else since
+        stirred = self._stirred
         while not self._ended:
             page = await self.read(position, STREAM_PAGE)
             position = page.next
-            if page.events or page.gap:
+            if page.events or page.gap or stirred != self._stirred:
+                stirred = self._stirred
                 yield page
             elif position >= self._cursor:
                 arrived = self._arrived
                 await arrived.wait()
                 if self._arrived is arrived and not self._ended:
                     self._arrived = asyncio.Event()
+
+    def stir(self) -> None:
+        """Let those who follow look up: something else that they tell has changed."""
+        self._stirred += 1
+        self._arrived.set()
 
     def require_room(self) -> None:
         """UsageError `too-many-streams` if no further reader can follow now."""

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from agent.edit_view import entry_json, short
-from agent.past import Base, Past, Runs, rank
+from agent.past import Base, Before, Past, Runs, rank
 from agent.picture import Picture
 from agent.writes import ConflictOpen, Expected, Writer, Written
 from gossip.engine import Engine
@@ -122,6 +122,19 @@ class History:
         reason = reason or f"revert {short(edit.dot)}{': ' if edit.reason else ''}{edit.reason}"[:4096]
         return await self._writer.change(undo, expected, reason=reason, dry_run=dry_run)
 
+    async def at(self, clocks: Mapping[str, Vector]) -> dict[str, Before]:
+        """What each key was in the state of a clock; of a clock that is an edit's context, or what several have in common."""
+        async with self._one_at_a_time:
+            replica = self._engine.replica
+            dots: list[Dot] = []
+            edits: list[Edit] = []
+            async for signed in self._edits(replica):
+                dots.append(signed.dot)
+                if not clocks.keys().isdisjoint(signed.edit.changes) and not replica.is_void(signed):
+                    edits.append(signed.edit)
+            past = Past(edits, Runs(dots), _base(replica))
+            return {key: past.at(clock, key) for key, clock in clocks.items()}
+
     def resolve(self, text: str) -> Dot:
         """The edit that a text names: its name, or so much of its actor that only one fits. UsageError: `not-found`, `ambiguous-edit`."""
         prefix, colon, number = text.strip().lower().partition(":")
@@ -187,8 +200,7 @@ class History:
             async for signed in self._edits(replica):
                 if not keys.isdisjoint(signed.edit.changes) and not replica.is_void(signed):
                     edits.append(signed.edit)
-        base = replica.base
-        return Past(edits, known.runs, Base(base.clock, base.floor, base.siblings) if base is not None else None)
+        return Past(edits, known.runs, _base(replica))
 
     async def _find(self, replica: Replica, text: str) -> tuple[SignedEdit, Past]:
         dot = self.resolve(text)
@@ -264,6 +276,11 @@ class History:
             raise ChangedSince(key, later.dot, later.author)
         if edit.changes[key] is not None or not past.complete_since(edit, clock):
             raise _gone(edit, key)
+
+
+def _base(replica: Replica) -> Base | None:
+    base = replica.base
+    return Base(base.clock, base.floor, base.siblings) if base is not None else None
 
 
 def _gone(edit: Edit, key: str) -> UsageError:

@@ -15,6 +15,7 @@ from agent.members import Members
 from agent.picture import Picture
 from agent.settings import Settings
 from agent.skew import ClockSkew
+from agent.web.service import WebService
 from agent.writes import Writer
 from gossip.runner import Runner
 
@@ -39,3 +40,4 @@ class Node:
     history: History
     events: EventLog
     sources: EventSources
+    web: WebService

@@ -81,15 +81,19 @@ class Past:
 
     def before(self, edit: Edit, key: str) -> Before:
         """What the key was when the edit was made."""
+        return self.at(edit.context, key)
+
+    def at(self, clock: Vector, key: str) -> Before:
+        """What the key was in the state of a clock: an edit's context, or what several contexts have in common."""
         touching = self.touching(key)
-        seen = [e for e in touching if covers(edit.context, e.dot)]
+        seen = [e for e in touching if covers(clock, e.dot)]
         relevant, covered = _relevant(seen, key)
-        if any(self._known.missing(actor, counter) > covered.get(actor, 0) for actor, counter in edit.context.items()):
+        if any(self._known.missing(actor, counter) > covered.get(actor, 0) for actor, counter in clock.items()):
             base = self._base
-            if base is None or not dominates(edit.context, base.floor):
+            if base is None or not dominates(clock, base.floor):
                 return Before(False)
-            if any(_between(base, e) and not covers(edit.context, e.dot) for e in touching):
-                return Before(False)  # the edit itself too: what it replaced may have been forgotten since
+            if any(_between(base, e) and not covers(clock, e.dot) for e in touching):
+                return Before(False)  # the edit of this context too: what it replaced may have been forgotten since
             alive = {dot for dot in base.siblings.get(key, ()) if covers(base.floor, dot)}
             if not alive <= {e.dot for e in touching}:
                 return Before(False)

@@ -9,18 +9,22 @@ from typing import Any
 
 import msgspec
 
+from agent.brief_rows import brief_row, configured
 from agent.cell_view import row_json
 from agent.config_view import ConfigView
 from agent.inferred import InferredGroups
 from agent.maintenance import Maintenance
+from agent.row_versions import Changes, RowVersions
 from gossip.engine import Engine
 from gossip.events import Publish
 from gossip.runner import boottime_ms
-from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, NVME_SUBSYSTEM, CellView
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, NVME_SUBSYSTEM, STORAGE, CellView
 from store.matrix import Expectation, Reporter, Row, Sources, build_rows
 from store.members import MemberState
 
-KINDS = (MULTIPATH_MAP, MULTIPATH_APPLY, NVME_SUBSYSTEM)
+KINDS = (MULTIPATH_MAP, MULTIPATH_APPLY, NVME_SUBSYSTEM, STORAGE)
+_CONFIGURED = frozenset({MULTIPATH_MAP, STORAGE})
+"""The kinds of which nobody should carry what is not configured."""
 
 
 class Picture:
@@ -33,6 +37,10 @@ class Picture:
         self._inferred.look(engine.exchange.streams)
         self._rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS}
         self._encoded: dict[tuple[str, str], bytes] = {}
+        self._brief: dict[tuple[str, str], bytes] = {}
+        self._configured: dict[tuple[str, str], dict[str, Any]] = {}
+        self._configured_by: ConfigView | None = None
+        self._versions = RowVersions()
         self._since: dict[tuple[str, str], tuple[str, float]] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._dirty: set[tuple[str, str]] = set()
@@ -132,6 +140,23 @@ class Picture:
             encoded.append(found)
         return encoded
 
+    def brief_rows(self, keys: Iterable[tuple[str, str]]) -> list[bytes]:
+        """The same in brief: see `agent.brief_rows`."""
+        self._refresh()
+        encoded = []
+        for key in keys:
+            found = self._brief.get(key)
+            if found is None:
+                row = brief_row(self._rows[key[0]][key[1]], self._configured.get(key, {}), self.since(*key))
+                found = self._brief[key] = msgspec.json.encode(row)
+            encoded.append(found)
+        return encoded
+
+    def changes(self, version: int) -> Changes | None:
+        """Which rows have changed since that version; None if that is not known any more."""
+        self._refresh()
+        return self._versions.since(version) if version <= self._version else None
+
     def row_keys(self) -> list[tuple[str, str]]:
         """All rows' keys, kind by kind, in order."""
         self._refresh()
@@ -194,8 +219,11 @@ class Picture:
             if ids is not None and not ids:
                 continue
             sources = Sources({node: self._raw_cells(node, kind, ids) for node in reporters}, reporters, unsettled, self._excluded)
-            rows = {row.id: row for row in build_rows(kind, sources, expectations.get(kind, {}), ids=ids)}
+            nothing = Expectation(stray=kind in _CONFIGURED)
+            rows = {row.id: row for row in build_rows(kind, sources, expectations.get(kind, {}), ids=ids, nothing=nothing)}
             moved |= self._store(kind, rows, ids)
+        if self._configured_by is not self._config:
+            self._note_configured()
         if moved:
             self._ordered = [(kind, name) for kind in KINDS for name in sorted(self._rows[kind])]
         self._dirty.clear()
@@ -209,16 +237,31 @@ class Picture:
             if name in held and name not in rows:
                 self._note_move(kind, name, held.pop(name))
                 moved = True
-                self._encoded.pop((kind, name), None)
+                self._drop((kind, name))
+                self._versions.remove((kind, name), self._version)
                 self._since.pop((kind, name), None)
         for name, row in rows.items():
             if held.get(name) != row:
                 self._note_move(kind, name, held.get(name))
                 held[name] = row
-                self._encoded.pop((kind, name), None)
+                self._drop((kind, name))
+                self._versions.change([(kind, name)], self._version)
             if self._since.get((kind, name), ("", 0.0))[0] != row.state:
                 self._since[(kind, name)] = (row.state, time.time())
         return moved
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        self._encoded.pop(key, None)
+        self._brief.pop(key, None)
+
+    def _note_configured(self) -> None:
+        """Another configuration may say other things of rows that are as they were."""
+        config = self._configured_by = self.config
+        before, self._configured = self._configured, {(k, name): configured(config, k, name) for k in KINDS for name in self._rows[k]}
+        changed = [key for key, said in self._configured.items() if before.get(key) != said]
+        self._versions.change(changed, self._version)
+        for key in changed:
+            self._brief.pop(key, None)
 
     def _note_move(self, kind: str, name: str, before: Row | None) -> None:
         if self._moved is not None:
@@ -240,7 +283,10 @@ class Picture:
         for wwid, lun in config.model.luns.items():
             if lun.enabled:
                 maps.setdefault(wwid, Expectation())
-        return {MULTIPATH_MAP: maps, MULTIPATH_APPLY: {"config": Expectation(config.members, wanted=True)}}
+        streams = self._engine.exchange.streams.values()
+        names = (name for name, storage in config.model.storages.items() if storage.enabled)
+        storages = {name: Expectation() for name in names if any((STORAGE, name) in stream.entries for stream in streams)}
+        return {MULTIPATH_MAP: maps, MULTIPATH_APPLY: {"config": Expectation(config.members, wanted=True)}, STORAGE: storages}
 
     def _unsettled(self, nodes: Iterable[str]) -> frozenset[str]:
         desired = self.config.apply_digest

@@ -130,6 +130,21 @@ class Endpoint(_Plain):
         return found[0]
 
 
+class Loopback(Endpoint):
+    """HOST:PORT of the loopback, which nobody reaches from outside the host."""
+
+    def __init__(self) -> None:
+        super().__init__("", wildcard=False)
+        self.expected = '"HOST:PORT" of the loopback (127.0.0.1, [::1] or localhost) and a port from 1 to 65535'
+
+    def parse(self, value: object) -> str:
+        found = super().parse(value)
+        host = found.rpartition(":")[0].lower()
+        if host not in ("localhost", "[::1]") and not re.fullmatch(r"127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", host):
+            raise ValueError
+        return found
+
+
 class Mode(_Plain):
     """The permission bits of a file, in octal."""
 

@@ -18,6 +18,7 @@ from agent.setting_kinds import (
     Endpoint,
     Flag,
     Kind,
+    Loopback,
     Matching,
     Mode,
     OneOf,
@@ -129,13 +130,14 @@ class ApiSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
-    """The same API on TCP, behind a login."""
+    """The web page, and the same API on TCP, behind a login."""
 
     listen: str | None = field(
         default=None,
         metadata=_about(
-            Endpoint("", wildcard=True),
-            "Where the web page and the API are served, for example `127.0.0.1:7980`.",
+            Loopback(),
+            "Where the web page and the API are served, for example `127.0.0.1:7980`; `pathmesh web-login` prints a link into it.",
+            "From elsewhere it is reached through a tunnel: `ssh -L 7980:127.0.0.1:7980 NODE`.",
             shown="off",
         ),
     )

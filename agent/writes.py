@@ -81,6 +81,8 @@ class Written:
     warnings: tuple[Problem, ...]
     diff: str
     dry_run: bool
+    after: Mapping[str, Options]
+    """Both documents as they are then, by key."""
 
     def json(self) -> dict[str, Any]:
         """The answer's body."""
@@ -210,6 +212,7 @@ class Writer:
             (*problems, *self._expectations(after, changes)),
             diff,
             dry_run,
+            after,
         )
 
     def _expectations(self, after: Mapping[str, Options], changed: Changes) -> tuple[Problem, ...]:

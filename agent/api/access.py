@@ -24,11 +24,12 @@ _GROUPS_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The process that connected."""
+    """The process that connected. `session` names the web session that acts for it, if one does; then it asked for that one's link."""
 
     pid: int
     uid: int
     groups: frozenset[int]
+    session: str = ""
 
 
 def client_of(connection: socket.socket) -> Client:
@@ -43,8 +44,8 @@ def client_of(connection: socket.socket) -> Client:
     return Client(pid, uid, groups)
 
 
-class LocalProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also remembers who connected and lets a handler drop the connection (`abort` in the request's state).
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which also lets a handler drop the connection (`abort` in the request's state).
 
     It closes a connection that leaves it waiting for a request.
 
@@ -53,7 +54,7 @@ class LocalProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "client": client_of(transport.get_extra_info("socket")), "abort": transport.abort}
+        self.app_state = {**self.app_state, "abort": transport.abort}
         self._limit_waiting()
 
     def data_received(self, data: bytes) -> None:
@@ -67,6 +68,14 @@ class LocalProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
 
+class LocalProtocol(PatientProtocol):
+    """The same on the local socket: it remembers who connected (`client` in the request's state)."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "client": client_of(transport.get_extra_info("socket"))}
+
+
 def group_id(name: str) -> int | None:
     """The id of a system group; None if there is none of this name."""
     try:
@@ -75,13 +84,15 @@ def group_id(name: str) -> int | None:
         return None
 
 
+def may_write(client: Client, admin_group: str) -> bool:
+    """Whether the client is root, the agent's own user, or in the admin group."""
+    return client.uid in (0, os.geteuid()) or group_id(admin_group) in client.groups
+
+
 def require_writer(request: Request, admin_group: str) -> Client:
     """The client, if it may write; PathmeshError `forbidden` (403) if not."""
     client: Client = request.state.client
-    if client.uid in (0, os.geteuid()):
-        return client
-    admins = group_id(admin_group)
-    if admins is not None and admins in client.groups:
+    if may_write(client, admin_group):
         return client
     raise PathmeshError(
         f"uid {client.uid} may read but not write here",

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from agent import __version__
-from agent.api import cluster, config, conflicts, events, history, importing, membership, overrides, recording, storages
+from agent.api import cluster, config, conflicts, events, history, importing, membership, options, overrides, recording, storages, web
 from agent.api.access import require_writer
 from agent.api.errors import http_error, pathmesh_error, unforeseen
 from agent.api.requests import check_query
@@ -25,7 +25,8 @@ from store.errors import PathmeshError
 _log = structlog.get_logger("api")
 
 
-_QUERY_TYPES = {"dry_run": "boolean", "evict": "boolean", "limit": "integer", "after": "integer", "since": "integer"}
+_FLAGS = ("dry_run", "evict", "brief", "matrix", "preview")
+_QUERY_TYPES = dict.fromkeys(_FLAGS, "boolean") | dict.fromkeys(("limit", "after", "since"), "integer")
 
 
 async def get_openapi(_: Node, __: Request) -> Response:
@@ -40,9 +41,11 @@ OPERATIONS: tuple[Operation, ...] = (
     *importing.OPERATIONS,
     *overrides.OPERATIONS,
     *conflicts.OPERATIONS,
+    *options.OPERATIONS,
     *history.OPERATIONS,
     *events.OPERATIONS,
     *recording.OPERATIONS,
+    *web.OPERATIONS,
     Operation("GET", "/v1/openapi.json", get_openapi, "This API as an OpenAPI document"),
 )
 
@@ -69,7 +72,8 @@ class _Endpoint:
         check_query(request, operation.query)
         if operation.access is Access.WRITE:
             client = require_writer(request, self._node.settings.api.admin_group)
-            _log.info("write", method=operation.method, path=request.url.path, uid=client.uid, pid=client.pid)
+            by = {"session": client.session} if client.session else {}
+            _log.info("write", method=operation.method, path=request.url.path, uid=client.uid, pid=client.pid, **by)
         response = await operation.handler(self._node, request)
         await response(scope, receive, send)
 

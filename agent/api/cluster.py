@@ -13,14 +13,14 @@ from agent.accept import accept
 from agent.api.requests import body_as, flag, whole
 from agent.api.responses import etag, json_response
 from agent.api.routes import Access, Operation
-from agent.cell_view import paths_of, said, said_all
+from agent.cell_view import cell_json, map_json, paths_of, said, said_all
 from agent.node import Node
 from agent.picture import KINDS
 from agent.status import apply_json, lun_json, node_json, status_document
-from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NVME_SUBSYSTEM
 from store.errors import UnavailableError, UsageError
 from store.limits import limit
-from store.matrix import CellState, RollUp
+from store.matrix import CellState, RollUp, ShownCell
 
 
 class AcceptBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -38,26 +38,52 @@ async def get_status(node: Node, _: Request) -> Response:
 # -- the matrix -------------------------------------------------------------------------------------------------------
 
 
+def matrix_version(node: Node) -> str:
+    """The version of the matrix, of this process's epoch."""
+    return f"{node.runner.engine.identity.epoch}.{node.picture.version}"
+
+
 async def get_matrix(node: Node, request: Request) -> Response:
     """Rows are encoded once for as long as they do not change; the entity tag is the version, so an unchanged matrix costs no body."""
     picture, query = node.picture, request.query_params
-    version = f"{node.runner.engine.identity.epoch}.{picture.version}"
+    version = matrix_version(node)
     tag = f'"{version}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers={"etag": tag})
     keys = picture.row_keys()
     filters = {name: query[name] for name in ("kind", "state", "node", "resource") if name in query}
+    following = None
+    changes: dict[str, Any] = {}
+    if "changed_since" in query:
+        keys, changes = _changed(node, request, keys)
     if filters:
         keys = _filtered(node, keys, filters)
-    following = None
     if "limit" in query or "cursor" in query:
         keys, following = _page(keys, whole(request, "limit", 1000, limit("luns_per_node")), query.get("cursor"))
     reporters = {
         name: {"state": reporter.value, "age_seconds": picture.age_seconds(name)} for name, reporter in picture.reporters().items()
     }
-    head = msgspec.json.encode({"version": version, "kinds": list(KINDS), "next": following, "reporters": reporters})
-    body = b"".join((head[:-1], b',"resources":[', b",".join(picture.encoded_rows(keys)), b"]}"))
+    head = msgspec.json.encode({"version": version, "kinds": list(KINDS), "next": following, "reporters": reporters, **changes})
+    rows = picture.brief_rows(keys) if flag(request, "brief") else picture.encoded_rows(keys)
+    body = b"".join((head[:-1], b',"resources":[', b",".join(rows), b"]}"))
     return Response(body, 200, {"etag": tag}, "application/json")
+
+
+def _changed(node: Node, request: Request, keys: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """The rows that came or changed since a version, and which are gone; all rows if that is not known."""
+    for name in ("state", "node", "resource", "limit", "cursor"):
+        if name in request.query_params:
+            raise UsageError(f"{name}: not together with changed_since", code="malformed")
+    epoch, _, number = request.query_params["changed_since"].partition(".")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 16 for part in (epoch, number)):
+        raise UsageError("changed_since: expected the `version` of an earlier answer", code="malformed")
+    changes = node.picture.changes(int(number)) if int(epoch) == node.runner.engine.identity.epoch else None
+    if changes is None:
+        return keys, {"whole": True, "gone": []}
+    return [key for key in keys if key in changes.changed], {
+        "whole": False,
+        "gone": [{"kind": k, "id": i} for k, i in sorted(changes.gone)],
+    }
 
 
 _STATES = tuple(dict.fromkeys([state.value for state in (*CellState, *RollUp)]))
@@ -144,6 +170,22 @@ async def get_lun(node: Node, request: Request) -> Response:
     return json_response(lun_json(node, row))
 
 
+async def get_lun_paths(node: Node, request: Request) -> Response:
+    """A LUN's paths as each node told them last. A cell that is not known now still shows what was known last, and says so."""
+    wwid = _resource(node, request.path_params["wwid"])
+    kind = NVME_SUBSYSTEM if wwid in node.picture.rows(NVME_SUBSYSTEM) else MULTIPATH_MAP
+    row = node.picture.rows(kind).get(wwid)
+    if row is None:
+        raise UsageError(f"LUN {wwid}: nobody sees it and it is not allow-listed", code="not-found")
+    nodes = {}
+    for name, shown in row.nodes.items():
+        found = shown.cell.whole() if shown.cell is not None else None
+        document = cell_json(ShownCell(shown.state, shown.reasons, found), node.picture.seq(name, kind, wwid))
+        age = node.picture.age_seconds(name)
+        nodes[name] = {**document, **map_json(found), "age_seconds": None if age is None else round(age, 1)}
+    return json_response({"kind": kind, "wwid": wwid, "nodes": nodes})
+
+
 async def post_accept(node: Node, request: Request) -> Response:
     body = await body_as(request, AcceptBody)
     wwid = _resource(node, request.path_params["wwid"])
@@ -178,10 +220,6 @@ async def get_node_maps(node: Node, request: Request) -> Response:
     for wwid, found in sorted(node.picture.cells_of(name, MULTIPATH_MAP).items()):
         cell = found.whole()
         detail = cell.detail
-        devices: dict[str, Any] = said(cell.measures, "devs", {})
-        groups: dict[int, list[dict[str, Any]]] = {}
-        for path in said_all(detail, "path_list", dict):
-            groups.setdefault(said(path, "group", 0), []).append({"dev": devices.get(said(path, "id", "")), **path})
         maps.append(
             {
                 "wwid": wwid,
@@ -191,8 +229,7 @@ async def get_node_maps(node: Node, request: Request) -> Response:
                 "size_bytes": said(detail, "size_bytes", 0) or None,
                 "paths": paths_of(detail),
                 "missing_paths": said_all(detail, "missing_paths", str),
-                "device": said(cell.measures, "sysfs", "") or None,
-                "path_groups": [{"group": number, "paths": paths} for number, paths in sorted(groups.items())],
+                **map_json(cell),
             }
         )
     reporter = node.picture.reporters()[name]
@@ -272,10 +309,15 @@ W = Access.WRITE
 OPERATIONS = (
     Operation("GET", "/v1/status", get_status, "The status of the cluster"),
     Operation(
-        "GET", "/v1/matrix", get_matrix, "Every resource on every node", query=("kind", "state", "node", "resource", "limit", "cursor")
+        "GET",
+        "/v1/matrix",
+        get_matrix,
+        "Every resource on every node",
+        query=("kind", "state", "node", "resource", "limit", "cursor", "brief", "changed_since"),
     ),
     Operation("GET", "/v1/luns/scan", get_scan, "LUNs that are seen and not allow-listed"),
     Operation("GET", "/v1/luns/{wwid}", get_lun, "One LUN, by WWID or alias"),
+    Operation("GET", "/v1/luns/{wwid}/paths", get_lun_paths, "A LUN's paths on each node, also of a native NVMe subsystem by its NQN"),
     Operation("POST", "/v1/luns/{wwid}/accept", post_accept, "Expect the paths that are there now", W, AcceptBody, query=("dry_run",)),
     Operation("GET", "/v1/nodes", get_nodes, "The nodes and how they fare"),
     Operation("GET", "/v1/nodes/{name}", get_node, "One node"),

@@ -7,9 +7,10 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from agent.api.previews import check_preview, previewed
 from agent.api.requests import body_as, body_text, digest_of, flag, sends_text, wants_text
 from agent.api.responses import etag, json_response
-from agent.api.routes import DRY, DRY_REASON, Access, Operation
+from agent.api.routes import DRY, DRY_REASON, PREVIEW, Access, Operation
 from agent.api.values import Reason, Values, texts
 from agent.config_view import ConfigView
 from agent.node import Node
@@ -255,8 +256,9 @@ async def _delete(node: Node, request: Request, key: str) -> Response:
 
 async def _change(node: Node, request: Request, change: Change, digest: str, reason: str) -> Response:
     """The edit that `change` makes of the document that the digest is of."""
+    check_preview(request)
     written = await node.writer.change(change, Expected(config=digest), reason=reason, dry_run=flag(request, "dry_run"))
-    return json_response(written.json(), etag(written.digest))
+    return json_response({**written.json(), **previewed(node, request, written)}, etag(written.digest))
 
 
 def _lun(key: str, config: ConfigView) -> dict[str, Any]:
@@ -307,7 +309,7 @@ OPERATIONS = (
     Operation(
         "PUT", "/v1/config", put_config, "Replace the configuration in one edit", W, DocumentBody, text=True, digest=True, query=DRY_REASON
     ),
-    Operation("POST", "/v1/config/edits", post_edits, "Change several sections in one edit", W, EditBody, digest=True, query=DRY),
+    Operation("POST", "/v1/config/edits", post_edits, "Change several sections in one edit", W, EditBody, digest=True, query=DRY + PREVIEW),
     Operation("GET", "/v1/config/defaults", get_defaults, "The defaults section"),
     Operation("PATCH", "/v1/config/defaults", patch_defaults, "Change the defaults section", W, PatchBody, digest=True, query=DRY),
     Operation("GET", "/v1/config/wwids", get_wwids, "The allow-listed LUNs"),

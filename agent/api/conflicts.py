@@ -1,5 +1,8 @@
 """Operations on conflicts: what concurrent edits left, and how it is settled."""
 
+from functools import reduce
+from typing import Any
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +13,8 @@ from agent.api.routes import DRY, Access, Operation
 from agent.api.values import Reason, Values, texts
 from agent.cell_view import iso
 from agent.node import Node
+from agent.past import Before
+from store.clocks import Vector, meet
 from store.errors import UsageError
 
 
@@ -23,8 +28,11 @@ class ResolveBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def get_conflicts(node: Node, _: Request) -> Response:
-    fold = node.runner.engine.replica.fold
-    conflicts = []
+    """The siblings of each key, and what the key was in the state that all their writers had seen."""
+    replica = node.runner.engine.replica
+    fold = replica.fold
+    conflicts: list[dict[str, Any]] = []
+    common: dict[str, Vector] = {}
     for key in fold.conflicts:
         winner = fold.winner(key)
         siblings = [
@@ -40,7 +48,19 @@ async def get_conflicts(node: Node, _: Request) -> Response:
             for s in fold.siblings(key)
         ]
         conflicts.append({"key": key, "siblings": siblings})
-    return json_response({"conflicts": conflicts})
+        edits = [replica.signed(s.dot) for s in fold.siblings(key)]
+        contexts = [signed.edit.context for signed in edits if signed is not None]
+        if len(contexts) == len(edits):
+            common[key] = reduce(meet, contexts)
+    before = await node.history.at(common) if common else {}
+    return json_response({"conflicts": [each | {"ancestor": _ancestor(before.get(each["key"]))} for each in conflicts]})
+
+
+def _ancestor(found: Before | None) -> dict[str, Any]:
+    """The common ancestor of a key's values; `known` is false if nobody here can tell any more."""
+    if found is None or not found.known:
+        return {"known": False, "value": None}
+    return {"known": True, "value": None if found.value is None else dict(found.value)}
 
 
 async def post_resolve(node: Node, request: Request) -> Response:

@@ -16,6 +16,12 @@ log = structlog.get_logger("api")
 
 CODES: dict[str, tuple[HTTPStatus, str]] = {
     "malformed": (HTTPStatus.BAD_REQUEST, "the request itself is wrong: its JSON, a field, a header or a query parameter"),
+    "no-session": (HTTPStatus.UNAUTHORIZED, "on the web page's port: there is no session, or it has ended"),
+    "link-unknown": (HTTPStatus.FORBIDDEN, "this node gave out no such one-time link to its web page"),
+    "link-used": (HTTPStatus.FORBIDDEN, "the one-time link was used already"),
+    "link-expired": (HTTPStatus.FORBIDDEN, "the one-time link was not used in time"),
+    "wrong-origin": (HTTPStatus.FORBIDDEN, "on the web page's port: the request comes from another site"),
+    "wrong-host": (HTTPStatus.MISDIRECTED_REQUEST, "on the web page's port: `Host` is no name of the loopback"),
     "forbidden": (HTTPStatus.FORBIDDEN, "the client may not write here, or this node's role does not allow it"),
     "left": (HTTPStatus.FORBIDDEN, "this node has left the cluster: it is read-only"),
     "cloned": (HTTPStatus.FORBIDDEN, "another process runs with this node's keys, and the cluster listens to that one"),

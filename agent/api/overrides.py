@@ -3,9 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from agent.api.previews import check_preview, previewed
 from agent.api.requests import body_text, digest_of, flag, wants_text
 from agent.api.responses import etag, json_response
-from agent.api.routes import DRY_REASON, Access, Operation
+from agent.api.routes import DRY_REASON, PREVIEW, Access, Operation
 from agent.node import Node
 from agent.writes import Expected, problem_json
 from apply.validate import check_overrides
@@ -36,19 +37,21 @@ async def post_overrides_check(node: Node, request: Request) -> Response:
 
 
 async def _write_overrides(node: Node, request: Request, text: str, digest: str) -> Response:
+    check_preview(request)
     written = await node.writer.change(
         {OVERRIDES: {"text": text} if text else None},
         Expected(overrides=digest),
         reason=request.query_params.get("reason", ""),
         dry_run=flag(request, "dry_run"),
     )
-    return json_response(written.json(), etag(written.overrides_digest))
+    return json_response({**written.json(), **previewed(node, request, written)}, etag(written.overrides_digest))
 
 
 W = Access.WRITE
+_QUERY = DRY_REASON + PREVIEW
 OPERATIONS = (
     Operation("GET", "/v1/overrides", get_overrides, "The free-form overrides", text=True),
-    Operation("PUT", "/v1/overrides", put_overrides, "Replace the overrides (plain text)", W, text=True, digest=True, query=DRY_REASON),
-    Operation("DELETE", "/v1/overrides", delete_overrides, "Clear the overrides", W, digest=True, query=DRY_REASON),
+    Operation("PUT", "/v1/overrides", put_overrides, "Replace the overrides (plain text)", W, text=True, digest=True, query=_QUERY),
+    Operation("DELETE", "/v1/overrides", delete_overrides, "Clear the overrides", W, digest=True, query=_QUERY),
     Operation("POST", "/v1/overrides/check", post_overrides_check, "Check overrides without writing them (plain text)", text=True),
 )

@@ -24,7 +24,8 @@ Whoever may connect may read: root and the members of the socket's group. **W** 
 members of `pathmesh-admin` may do. Every such call is logged with its uid.
 
 **D** marks writes that need `If-Match` with the digest of what they were made from: the `ETag` of a read, and of a write's answer.
-`?dry_run=true` checks everything, answers with the difference, and writes nothing.
+`?dry_run=true` checks everything, answers with the difference, and writes nothing. Where `preview` is taken too, a dry run with
+`preview=true` tells what the files of the nodes would become, by the release of their multipath-tools.
 
 Bodies are JSON (`application/json`); **T** marks where text (`text/plain`) is taken or, if `Accept` asks for it, given. Unknown fields
 and unknown query parameters are refused.

@@ -11,7 +11,8 @@ from agent.node import Node
 
 DRY = ("dry_run",)
 DRY_REASON = ("dry_run", "reason")
-"""The query parameters of writes."""
+PREVIEW = ("preview",)
+"""The query parameters of writes; `preview` asks a dry run what the nodes would write."""
 
 Handler = Callable[[Node, Request], Awaitable[Response]]
 

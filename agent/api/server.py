@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
-from agent.api.access import LocalProtocol, group_id
+from agent.api.access import LocalProtocol, PatientProtocol, group_id
 from agent.settings import ApiSettings
 from store.errors import UnavailableError
 from store.limits import limit
@@ -88,12 +88,14 @@ class LocalServer(uvicorn.Server):
         self._finished.set()
 
 
-def make_server(app: Starlette, finishing: Callable[[], None] = lambda: None) -> LocalServer:
+def make_server(
+    app: ASGIApp, finishing: Callable[[], None] = lambda: None, *, protocol: type[PatientProtocol] = LocalProtocol
+) -> LocalServer:
     """The server, not started: `serve(sockets=[…])` runs it, `finish` ends it; it calls `finishing` first, to end answers without end."""
     return LocalServer(
         uvicorn.Config(
             app,
-            http=LocalProtocol,
+            http=protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -27,6 +27,7 @@ SECTIONS = {
         "agent": "agent.cli.local:agent",
         "settings": "agent.cli.local:settings",
         "doctor": "agent.cli.doctor:doctor",
+        "web-login": "agent.cli.web:web_login",
     },
     "Cluster": {
         "init": "agent.cli.local:init",

@@ -26,10 +26,10 @@ def measure(quick: bool) -> list[Row]:
     with scratch() as directory:
         cluster = Cluster(directory, 1, settings=settings)
         node = cluster.nodes[0]
-        _write_luns(node)
+        write_luns(node, LUNS)
         with running(cluster):
-            _allow(node)
-            with _others(node) as change:
+            allow(node, LUNS)
+            with others(node, LUNS, NODES - 1) as change:
                 wire = Wire(node.socket)
                 whole = _whole(wire)
                 unchanged, changed, full = [], [], []
@@ -82,27 +82,27 @@ def _whole(wire: Wire) -> Reply:
     return replies[0]
 
 
-def _allow(node: Node) -> None:
+def allow(node: Node, luns: int) -> None:
     """Allow-list every LUN in one edit, and wait until the host has them all and they are reported."""
-    sections = [{"type": "wwid", "id": _wwid(number), "options": {"alias": f"lun-{number:04}"}} for number in range(LUNS)]
+    sections = [{"type": "wwid", "id": _wwid(number), "options": {"alias": f"lun-{number:04}"}} for number in range(luns)]
     sections.append({"type": "multipath", "id": "san", "options": {}})
     digest = node.ask("GET", "/v1/config").digest
     answer = node.ask("PUT", "/v1/config", {"sections": sections}, if_match=digest)
     if answer.status != 200:
         raise AssertionError(f"the LUNs were refused: {answer.status} {answer.body[:300]!r}")
     wait_for("the host is in sync", lambda: node.get("/v1/apply")["apply"]["state"] == "in-sync", 120, every=1.0)
-    wait_for("all LUNs are healthy", lambda: node.get("/v1/nodes/n1")["cells"].get("healthy") == LUNS, 60, every=1.0)
-    say(f"matrix: {LUNS} LUNs on the agent's own host")
+    wait_for("all LUNs are healthy", lambda: node.get("/v1/nodes/n1")["cells"].get("healthy") == luns, 60, every=1.0)
+    say(f"{luns} LUNs on the agent's own host")
 
 
 @contextlib.contextmanager
-def _others(node: Node) -> Iterator[Callable[[int, int], None]]:
-    """The other members, once they know each other's cells; gives what changes one cell of one of them."""
-    made = node.run("token", "create", "--uses", str(NODES - 1), "--json").stdout
-    listens = [f"tcp://127.0.0.1:{port}" for port in free_ports(NODES - 1)]
+def others(node: Node, luns: int, members: int) -> Iterator[Callable[[int, int], None]]:
+    """So many other members, once they know each other's cells; gives what changes one cell of one of them."""
+    made = node.run("token", "create", "--uses", str(members), "--json").stdout
+    listens = [f"tcp://127.0.0.1:{port}" for port in free_ports(members)]
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=crowd, args=(theirs, json.loads(made)["token"], listens, node.name, LUNS), daemon=True)
+    process = spawn.Process(target=crowd, args=(theirs, json.loads(made)["token"], listens, node.name, luns), daemon=True)
     process.start()
     try:
         began = time.monotonic()
@@ -110,7 +110,7 @@ def _others(node: Node) -> Iterator[Callable[[int, int], None]]:
             if not process.is_alive() or time.monotonic() > began + 240:
                 raise AssertionError("the other members did not come together")
         ours.recv()
-        say(f"matrix: {NODES - 1} members hold {LUNS * NODES} cells after {time.monotonic() - began:.0f} s")
+        say(f"{members} members hold {luns * (members + 1)} cells after {time.monotonic() - began:.0f} s")
         yield lambda member, index: ours.send((member, index))
         ours.send(None)
         process.join(10)
@@ -124,9 +124,10 @@ def _wwid(number: int) -> str:
     return f"3600140500000000d{number:016x}"
 
 
-def _write_luns(node: Node) -> None:
+def write_luns(node: Node, luns: int) -> None:
+    """The LUN file of the agent's own host: so many LUNs with two paths each."""
     lines = []
-    for number in range(LUNS):
+    for number in range(luns):
         lines += ["[[lun]]", f'wwid = "{_wwid(number)}"', 'vendor = "PURE"', 'product = "FlashArray"', f"size_bytes = {2**36}"]
         for path in range(PATHS):
             lines += [

@@ -48,8 +48,15 @@ class Client(http.client.HTTPConnection):
             data, sent["content-type"] = body.encode(), "text/plain"
         elif body is not None:
             data, sent["content-type"] = json.dumps(body).encode(), "application/json"
+        kept = self.sock is not None
         try:
-            self.request(method, path, data, sent)
+            try:
+                self.request(method, path, data, sent)
+            except BrokenPipeError:
+                if not kept:
+                    raise
+                self.close()  # a node ends a connection that says nothing for a minute; nothing of this was sent
+                self.request(method, path, data, sent)
             response = self.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         except (OSError, http.client.HTTPException):

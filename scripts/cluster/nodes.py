@@ -62,6 +62,7 @@ class Node:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     agent: "subprocess.Popen[bytes] | None" = None
     host: "subprocess.Popen[bytes] | None" = None
+    web_port: int | None = None
     _client: Client | None = None
 
     @property
@@ -114,6 +115,8 @@ class Node:
             },
             "log": {"level": "info"},
         }
+        if self.web_port is not None:
+            tables["web"] = {"listen": f"127.0.0.1:{self.web_port}"}
         for name, table in self.settings.items():
             tables[name] = tables.get(name, {}) | dict(table)
         lines = []
@@ -214,12 +217,19 @@ class Node:
 
 
 class Cluster:
-    """Nodes that belong together. `relayed` puts a relay before each, so that it can be partitioned."""
+    """Nodes that belong together. `relayed` puts a relay before each, so that it can be partitioned; `web` lets each serve its page."""
 
     def __init__(
-        self, directory: Path, count: int, *, relayed: bool = False, settings: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        directory: Path,
+        count: int,
+        *,
+        relayed: bool = False,
+        web: bool = False,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        ports = free_ports(3 * count)
+        ports = free_ports((4 if web else 3) * count)
+        web_ports = ports[3 * count :]
         self.relays = Relays() if relayed else None
         self.nodes: list[Node] = []
         for index in range(count):
@@ -228,6 +238,7 @@ class Cluster:
                 self.relays.start(advertised, listen)
             name = f"n{index + 1}"
             node = Node(name, directory / name, (listen, advertised if relayed else listen, join), settings or {})
+            node.web_port = web_ports[index] if web else None
             node.directory.mkdir(parents=True, exist_ok=True)
             node.prepare()
             self.nodes.append(node)

@@ -22,8 +22,8 @@ def process_of_port(port: int, pids: list[int]) -> int | None:
     if inode is None:
         return None
     for pid in pids:
-        with contextlib.suppress(OSError):
-            for fd in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as found:
+            for fd in found:
                 with contextlib.suppress(OSError):
                     if Path(fd.path).readlink().name == f"socket:[{inode}]":
                         return pid
@@ -37,6 +37,7 @@ class Relays:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        self._servers: list[asyncio.Server] = []
         self._open: dict[tuple[int, asyncio.Task[None]], int] = {}
         self._admits: Callable[[int, int], bool] = lambda _source, _target: True
         self.carried = 0
@@ -52,9 +53,16 @@ class Relays:
 
     def stop(self) -> None:
         """Cut everything."""
-        asyncio.run_coroutine_threadsafe(self._judge(lambda _source, _target: False), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
+        await self._judge(lambda _source, _target: False)
+        await asyncio.gather(*(task for _, task in self._open), return_exceptions=True)
 
     async def _judge(self, admits: Callable[[int, int], bool]) -> None:
         self._admits = admits
@@ -83,7 +91,7 @@ class Relays:
                 del self._open[(listen, task)]
                 writer.close()
 
-        await asyncio.start_server(relay, "127.0.0.1", listen)
+        self._servers.append(await asyncio.start_server(relay, "127.0.0.1", listen))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):

@@ -68,7 +68,7 @@ def make_settings(directory: Path, **tables: Mapping[str, Any]) -> Settings:
         "log": {"level": "error"},
     }
     for name, table in tables.items():
-        values[name] |= table
+        values[name] = values.get(name, {}) | dict(table)
     lines = []
     for name, content in values.items():
         lines.append(f"[{name}]")
@@ -308,11 +308,12 @@ class LiveNode:
                 loops.append(asyncio.create_task(self.node.host.run()))
             for task in loops:
                 stack.push_async_callback(_cancelled, task)
-            serving = asyncio.create_task(self.server.serve(sockets=[local_socket]))
+            serving = [asyncio.create_task(each) for each in (self.server.serve(sockets=[local_socket]), self.node.web.run())]
             self._ready.set()
             await self._stop.wait()
             self.server.finish()
-            await serving
+            self.node.web.finish()
+            await asyncio.gather(*serving)
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

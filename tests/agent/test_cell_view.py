@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cell_view import NO_PATHS, cell_json, iso, last_known, paths_of, row_json, said, said_all
-from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, Cell
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NVME_SUBSYSTEM, Cell
 from store.matrix import CellState, RollUp, Row, ShownCell
 
 A = "3624a9370e92ace0b12e941bf000cb4d5"
@@ -77,6 +77,27 @@ def test_failed_paths_are_named_by_their_identities() -> None:
     assert cell_json(shown, 1)["failed_paths"] == ["b"]
     without = ShownCell(CellState.HEALTHY, (), Cell(MULTIPATH_MAP, A, "healthy", (), {"paths": NO_PATHS, "path_list": listed}))
     assert cell_json(without, 1)["failed_paths"] == cell_json(ShownCell(CellState.MISSING, (), None), 0)["failed_paths"] == []
+
+
+WHEN = "2026-07-03T12:46:00Z"
+
+
+@pytest.mark.parametrize("kind", [MULTIPATH_MAP, NVME_SUBSYSTEM])
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ({"id": "n1/7", "by": "n2", "reason": "r", "expires": 0.0}, {"id": "n1/7", "by": "n2", "reason": "r", "expires": None}),
+        ({"id": "n1/7", "by": "n2", "expires": 1_783_082_760.9}, {"id": "n1/7", "by": "n2", "reason": "", "expires": WHEN}),
+        ({"id": "n1/7", "by": 3, "reason": [], "expires": "never"}, {"id": "n1/7", "by": "", "reason": "", "expires": None}),
+        ({"id": "", "by": "n2"}, None),
+        ({"by": "n2"}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_the_acceptance_in_force(kind: str, told: Any, shown: Any) -> None:
+    cell = Cell(kind, A, "healthy", (), {"acked": told})
+    assert cell_json(ShownCell(CellState.HEALTHY, (), cell), 1)["acked"] == shown
 
 
 def test_a_believed_cell_has_no_last_word() -> None:

@@ -17,6 +17,7 @@ from gossip.authoring import Continuity
 from gossip.engine import Engine
 from gossip.liveness import Liveness
 from gossip.stability import Stability
+from store.cells import MULTIPATH_MAP, Cell
 from store.level import LEVEL, LEVEL_KEY, level_value
 from store.members import MemberState, member_value
 
@@ -34,6 +35,7 @@ def patient(node: Any, settings: Any) -> Any:
         alarms=node.alarms,
         host=SimpleNamespace(reach=Reach()),
         skew=SimpleNamespace(known=dict),
+        web=SimpleNamespace(findings=list),
     )
 
 
@@ -68,6 +70,12 @@ def codes(findings: list[Finding]) -> list[str]:
 
 async def test_nothing_is_wrong_with_two_that_hear_each_other(first: Any) -> None:
     assert diagnose(first) == [] and standing(first) == [] and problems(first) == []
+
+
+async def test_the_flags_of_this_nodes_maps_are_findings(first: Any) -> None:
+    first.runner.observe([Cell(MULTIPATH_MAP, "361", "healthy", (), {"flags": ["merged-luns"]})])
+    assert codes(diagnose(first)) == ["merged-luns"]
+    assert problems(first) == [], "the status shows it at the map"
 
 
 def shows(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:

@@ -234,6 +234,27 @@ async def test_a_follower_after_a_leap_of_cursors_waits_at_the_end() -> None:
     assert cursors(await asyncio.wait_for(follower, 5)) == [1 + limit("events") + 1]
 
 
+async def test_who_follows_is_stirred_without_an_event(eventually: Any) -> None:
+    events = await opened(Journal())
+    pages: list[list[Page]] = [[], []]
+
+    async def follow(found: list[Page]) -> None:
+        async for page in events.follow(None):
+            found.append(page)
+
+    tasks = [asyncio.create_task(follow(found)) for found in pages]
+    await asyncio.sleep(0)
+    for count in (1, 2):
+        events.stir()
+        await eventually("both look up", lambda count=count: [len(found) for found in pages] == [count, count])
+    events.stir()
+    events.note("edit", "x")
+    await eventually("both have the event", lambda: all(cursors(found[-1]) == [1] for found in pages))
+    assert [len(found) for found in pages] == [3, 3], "one page tells both"
+    events.end_streams()
+    await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+
 async def test_only_so_many_may_follow() -> None:
     events = await opened(Journal())
     events.streams = limit("event_streams") - 1

@@ -17,7 +17,7 @@ from agent.writes import Expected
 from apply.outcome import ApplyError, ApplyOutcome, ApplyState, apply_cell
 from gossip.events import Alarm, Publish
 from gossip.liveness import Liveness
-from store.cells import MULTIPATH_MAP, Cell
+from store.cells import MULTIPATH_MAP, STORAGE, Cell
 from store.document import WWID_PREFIX
 from store.limits import limit
 from store.matrix import Reporter
@@ -263,6 +263,27 @@ async def test_a_cell_that_changes_is_told_with_its_lun(memory_cluster: Any, eve
     told = watched.take()
     assert [(e["kind"], e["reasons"]) for e in told] == [("cell", ["path-lost", "path-failed"])]
     assert watched.take() == []
+
+
+async def test_a_storage_that_fares_otherwise_is_told(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    await write(node, {"storage/vm": {"type": "lvm", "vgname": "vg"}})
+    node.runner.observe([Cell(STORAGE, "vm", "healthy", (), {"type": "lvm", "free_bytes": 2})])
+    watched = Watched(node)
+    node.runner.observe([Cell(STORAGE, "vm", "healthy", (), {"type": "lvm", "free_bytes": 1})])
+    assert watched.take() == [], "how full it is, is no event"
+    node.runner.observe([Cell(STORAGE, "vm", "degraded", ("pv-missing",), {"type": "lvm"})])
+    [told] = watched.take()
+    assert {name: told[name] for name in ("kind", "resource_kind", "id", "node", "before", "after", "reasons")} == {
+        "kind": "cell",
+        "resource_kind": "storage",
+        "id": "vm",
+        "node": "n1",
+        "before": "healthy",
+        "after": "degraded",
+        "reasons": ["pv-missing"],
+    }
+    assert told["message"] == "storage vm on n1 is degraded, was healthy (pv-missing)"
 
 
 async def test_a_change_that_is_undone_before_anybody_looked_is_none(memory_cluster: Any) -> None:

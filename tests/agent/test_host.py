@@ -164,7 +164,7 @@ def test_who_knows_less_than_was_in_effect_removes_nothing(node: Any) -> None:
     config = node.node.picture.config
 
     async def may_remove(told: bool) -> bool:
-        found: bool = await loop._may_remove(config, told=told)
+        found: bool = await node.node.host._knowledge.suffices(config, told=told)
         return found
 
     assert node.run(may_remove(False))
@@ -181,7 +181,7 @@ def test_a_database_that_knows_nobody_any_more_removes_nothing(node: Any) -> Non
     other = Member("n2", b"2" * 16, "k" * 40, b"s" * 32, "tcp://n2:7946", Role.ADMIN, MemberState.JOINED)
 
     async def may_remove() -> bool:
-        found: bool = await host._applying._may_remove(node.node.picture.config)
+        found: bool = await host._knowledge.suffices(node.node.picture.config)
         return found
 
     identity = engine.identity

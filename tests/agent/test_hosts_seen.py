@@ -30,13 +30,16 @@ class Told:
     def cell(self, node: str, kind: str, name: str) -> Cell | None:
         return self._cells.get((node, kind, name))
 
+    def cells_of(self, node: str, kind: str) -> dict[str, Cell]:
+        return {name: cell for (of, found, name), cell in self._cells.items() if (of, found) == (node, kind)}
+
     def node_facts(self, node: str) -> Any:
         cell = self.cell(node, NODE_FACTS, "node")
         return cell.detail if cell else {}
 
 
-def facts(version: object) -> Cell:
-    return Cell(NODE_FACTS, "node", "healthy", (), {"tools_version": version})
+def facts(version: object, visible: object = ()) -> Cell:
+    return Cell(NODE_FACTS, "node", "healthy", (), {"tools_version": version, "visible": visible})
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,27 @@ def test_sightings() -> None:
         Sighting("n2"),
     ]
     assert HostsSeen(told).sightings("360") == []
+
+
+def test_a_lun_without_a_map_is_seen_by_what_its_paths_say() -> None:
+    rows = [{"wwid": "360", "vendor": "X"}, 7, {"wwid": A, "vendor": "PURE", "product": "FlashArray", "paths": 4}]
+    told: Any = Told(("n1", facts("0.9.4", rows)), ("n2", facts("0.9.4", "strange")), ("n3", facts("0.9.4", [{"vendor": "Y"}])))
+    assert HostsSeen(told).sightings(A) == [Sighting("n1", "PURE", "FlashArray")]
+
+
+def test_the_maps_of_other_luns_and_their_names() -> None:
+    def cell(wwid: str, state: str, alias: object = None) -> Cell:
+        return Cell(MULTIPATH_MAP, wwid, state, (), {"alias": alias, "vendor": "V", "path_list": []})
+
+    told: Any = Told(
+        ("n1", cell(A, "healthy", "a")),
+        ("n1", cell("360", "unexpected", "boot")),
+        ("n2", cell("360", "unexpected")),
+        ("n2", cell("361", "missing", "x")),
+    )
+    assert HostsSeen(told).maps_besides({A}) == {"360": [Sighting("n1", "V", name="boot"), Sighting("n2", "V", name="360")]}
+    assert [sighting.name for sighting in HostsSeen(told).sightings(A)] == ["a"]
+    assert [sighting.name for sighting in HostsSeen(told).sightings("361")] == [""], "there is no map"
 
 
 def test_of_very_many_nodes_some_are_asked() -> None:

@@ -60,6 +60,21 @@ def test_of_concurrent_values_the_winner_was_in_effect(scribe: Any) -> None:
     assert past.before(solved, "wwid/a") == Before(True, winner.changes["wwid/a"])
 
 
+def test_what_two_contexts_have_in_common_is_a_state_too(scribe: Any) -> None:
+    a, b = scribe.actor("n0"), scribe.actor("n1")
+    first = made(scribe, "n0", "one", {})
+    second = made(scribe, "n1", "two", {a: 1})
+    left = made(scribe, "n0", "left", {a: 1, b: 1})
+    right = made(scribe, "n1", "right", {a: 1, b: 1})
+    late = made(scribe, "n2", "late", {a: 1})
+    edits = (first, second, left, right, late)
+    past = Past(edits, dots_of(edits))
+    assert past.at(meet(left.context, right.context), "wwid/a") == Before(True, {"alias": "two"})
+    assert past.at(meet(left.context, late.context), "wwid/a") == Before(True, {"alias": "one"})
+    assert past.at({}, "wwid/a") == Before(True, None)
+    assert Past(edits[1:], dots_of(edits[1:])).at({a: 1}, "wwid/a") == Before(False)
+
+
 def test_a_missing_edit_that_was_replaced_does_not_matter_and_one_that_may_not_have_been_does(scribe: Any) -> None:
     actor = scribe.actor("n0")
     lost = made(scribe, "n0", "lost", {})

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agent.writes import Expected
-from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, Cell
+from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, STORAGE, Cell
 from store.matrix import CellState, Reporter, RollUp
 from store.members import MemberState, member_value
 
@@ -109,6 +109,36 @@ async def test_a_node_that_is_lost_reads_unknown_and_keeps_its_last_word(memory_
     cluster.network.heal_all()
     await heard(cluster, eventually)
     assert viewer.picture.rows(MULTIPATH_MAP)[A].state is RollUp.HEALTHY
+
+
+async def test_a_lun_that_nobody_names_is_unknown_while_its_only_carriers_daemon_does_not_answer(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    lost = [
+        Cell(MULTIPATH_MAP, w, "unknown", ("daemon-down",), {"last": {"state": state}}) for w, state in ((A, "healthy"), (B, "unexpected"))
+    ]
+    await node.writer.change({f"wwid/{A}": {}}, Expected())
+    node.runner.observe([cell(), Cell(MULTIPATH_MAP, B, "unexpected", (), {"health": "healthy"})])
+    assert {name: row.state for name, row in node.picture.rows(MULTIPATH_MAP).items()} == {A: RollUp.HEALTHY, B: RollUp.UNUSED}
+    node.runner.observe(lost)
+    rows = node.picture.rows(MULTIPATH_MAP)
+    assert {name: row.state for name, row in rows.items()} == {A: RollUp.UNKNOWN, B: RollUp.UNUSED}
+    assert rows[A].nodes["n1"].reasons == ("daemon-down",)
+    await node.writer.change({f"wwid/{A}": None}, Expected())
+    assert node.picture.rows(MULTIPATH_MAP)[A].state is RollUp.UNUSED, "nobody wants it any more"
+
+
+async def test_storages_are_rows_as_far_as_nodes_tell_of_them(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    await node.writer.change({"storage/san": {"type": "multipath"}, "storage/vm": {"type": "lvm", "vgname": "vg"}}, Expected())
+    assert node.picture.rows(STORAGE) == {}, "nobody has told anything"
+    node.runner.observe([Cell(STORAGE, "vm", "degraded", ("pv-missing",), {"type": "lvm"})])
+    [row] = node.picture.rows(STORAGE).values()
+    assert (row.id, row.state, row.nodes["n1"].reasons) == ("vm", RollUp.DEGRADED, ("pv-missing",))
+    assert (STORAGE, "vm") in node.picture.row_keys()
+    node.runner.observe([Cell(STORAGE, "vm", "unknown", ("io-hangs",), {"type": "lvm"})])
+    assert node.picture.rows(STORAGE)["vm"].state is RollUp.UNKNOWN
+    await node.writer.change({"storage/vm": None}, Expected())
+    assert node.picture.rows(STORAGE)["vm"].state is RollUp.UNUSED, "nobody wants it any more"
 
 
 async def test_a_retired_member_is_in_no_row(memory_cluster: Any, eventually: Any) -> None:

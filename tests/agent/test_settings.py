@@ -106,6 +106,12 @@ def test_values_of_every_kind_arrive_typed(tmp_path: Path) -> None:
         (f'[api]\nsocket = "/{"x" * 107}"', "api.socket", "at most 107 bytes"),
         ('[api]\ngroup = "a b"', "api.group", "system group"),
         ('[web]\nlisten = "7980"', "web.listen", "HOST:PORT"),
+        ('[web]\nlisten = "0.0.0.0:7980"', "web.listen", "of the loopback"),
+        ('[web]\nlisten = "[::]:7980"', "web.listen", "of the loopback"),
+        ('[web]\nlisten = "10.0.0.1:7980"', "web.listen", "of the loopback"),
+        ('[web]\nlisten = "127.0.0.1.example:7980"', "web.listen", "of the loopback"),
+        ('[web]\nlisten = "127.0.0.300:7980"', "web.listen", "of the loopback"),
+        ('[web]\nlisten = "127.0.0.1:0"', "web.listen", "a port from 1 to 65535"),
         ('[multipath]\nsocket = "multipathd"', "multipath.socket", "absolute path"),
         ('[multipath]\naccept_renames = "yes"', "multipath.accept_renames", "true or false"),
         ("[multipath]\npoll_interval_ms = 99", "multipath.poll_interval_ms", "from 100 to"),
@@ -122,6 +128,11 @@ def test_a_bad_value_is_refused_with_file_key_and_what_was_expected(tmp_path: Pa
     assert error.message.startswith(f"{tmp_path / 'pathmesh.toml'}: {key}: ")
     assert expected in error.message
     assert "\n" not in error.message
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:7980", "127.1.2.254:1", "localhost:80", "LocalHost:80", "[::1]:65535"])
+def test_the_page_is_served_on_any_address_of_the_loopback(tmp_path: Path, address: str) -> None:
+    assert settings.load(written(tmp_path, f'[web]\nlisten = "{address}"')).web.listen == address
 
 
 @pytest.mark.parametrize(

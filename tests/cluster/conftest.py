@@ -14,7 +14,7 @@ QUICK: dict[str, dict[str, Any]] = {"multipath": {"poll_interval_ms": 200, "debo
 
 
 @pytest.fixture(scope="module")
-def nodes_in() -> Iterator[Callable[..., list[Node]]]:
+def nodes_in(renders: Any) -> Iterator[Callable[..., list[Node]]]:
     """Prepares nodes in a directory, none of them started; whatever they run is ended with the module."""
     clusters = []
 
@@ -29,6 +29,8 @@ def nodes_in() -> Iterator[Callable[..., list[Node]]]:
     yield prepare
     for cluster in clusters:
         cluster.stop()
+        for node in cluster.nodes:
+            renders.collect(node.etc / "conf.d")
 
 
 @pytest.fixture(scope="session")

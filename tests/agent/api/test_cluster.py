@@ -9,7 +9,7 @@ import pytest
 
 from agent.bootstrap import init
 from scripts.cluster.nodes import wait_for
-from store.cells import MULTIPATH_APPLY, NODE_FACTS, Cell
+from store.cells import MULTIPATH_APPLY, NODE_FACTS, NVME_SUBSYSTEM, Cell
 from store.errors import UnavailableError
 from store.matrix import CellState, RollUp
 
@@ -98,7 +98,7 @@ CELL = {
     "age_seconds": (*NUMBER, None),
     "observed_at": (TIME, None),
     "seq": int,
-    "acked": (dict, None),
+    "acked": (None, {"id": str, "by": str, "reason": str, "expires": (TIME, None)}),
 }
 ERROR = {"code": str, "message": str, "hint": str, "since": TIME, "count": int}
 STATUS = {
@@ -385,8 +385,41 @@ def test_accepting_makes_the_present_paths_the_expected_ones(hosted: Any) -> Non
     assert answer.json["accepted"] == [{"node": "n1", "paths": ["fc:0x2100000e1e000101>0x50014380242b0101"]}]
     wait_for("it reads healthy", lambda: hosted.get(f"/v1/luns/{A}")["nodes"]["n1"]["state"] == "healthy")
     assert hosted.get("/v1/dump")["acks"][f"ack/n1/{A}"]["reason"] == "taken out"
+    acked = {"id": answer.json["edit"], "by": "n1", "reason": "taken out", "expires": None}
+    [row] = hosted.get(f"/v1/matrix?resource={A}")["resources"]
+    assert hosted.get(f"/v1/luns/{A}")["nodes"]["n1"]["acked"] == row["nodes"]["n1"]["acked"] == acked
     hosted.ask_host("add path sdb")
     wait_for("both are expected", lambda: hosted.get(f"/v1/luns/{A}")["nodes"]["n1"]["paths"]["expected"] == 2)
+
+
+def test_an_nvme_subsystem_is_accepted_by_its_nqn(api: Any) -> None:
+    nqn = "nqn.2010-06.com.purestorage:flasharray.1"
+    there, dead, lost = "nvme:tcp:10.0.0.5>10.0.0.10:4420", "nvme:tcp:10.0.1.5>10.0.1.10:4420", "nvme:tcp:10.0.2.5>10.0.2.10:4420"
+    detail = {
+        "paths": {
+            "usable": 1,
+            "active": 1,
+            "standby": 0,
+            "marginal": 0,
+            "failed": 1,
+            "visible": 2,
+            "expected": 3,
+            "expected_source": "learned",
+        },
+        "missing_paths": [lost],
+        "path_list": [{"id": there, "class": "active", "group": 0}, {"id": dead, "class": "failed", "group": 0}],
+        "baseline": [there, dead, lost],
+    }
+    api.observe(Cell(NVME_SUBSYSTEM, nqn, "degraded", ("path-lost",), detail))
+    [row] = api.get(f"/v1/matrix?kind=nvme.subsystem&resource={nqn}")["resources"]
+    assert row["id"] == nqn and row["nodes"]["n1"]["missing_paths"] == [lost]
+    dry = api.ask("POST", f"/v1/luns/{nqn}/accept?dry_run=true", {})
+    assert (dry.status, dry.json["edit"], dry.json["accepted"]) == (200, None, [{"node": "n1", "paths": [there]}])
+    assert api.get("/v1/dump")["acks"] == {}
+    answer = api.ask("POST", f"/v1/luns/{nqn}/accept", {"reason": "two ports are enough", "expires_seconds": 3600})
+    assert answer.status == 200 and answer.json["edit"]
+    ack = api.get("/v1/dump")["acks"][f"ack/n1/{nqn}"]
+    assert (ack["paths"], ack["reason"], float(ack["expires"]) > time.time()) == (there, "two ports are enough", True)
 
 
 @pytest.mark.parametrize(("path", "nodes", "code"), [(B, None, "not-found"), (A, ["n9"], "not-found")])

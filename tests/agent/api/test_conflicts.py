@@ -50,6 +50,15 @@ def test_conflicts_show_every_value_with_its_author(torn: Any) -> None:
     assert torn.get("/v1/config")["conflicts"] == ["overrides", KEY] or torn.get("/v1/config")["conflicts"] == [KEY, "overrides"]
 
 
+def test_the_common_ancestor_is_what_all_writers_had_seen(torn: Any) -> None:
+    assert conflict(torn)["ancestor"] == {"known": True, "value": {"alias": "start"}}
+    assert conflict(torn, "overrides")["ancestor"] == {"known": True, "value": None}
+    siblings = {s["author"]: s["dot"] for s in conflict(torn)["siblings"]}
+    assert resolve(torn, {"dots": [siblings["n1"], siblings["n2"]], "value": {"alias": "merged"}}).status == 200
+    left = conflict(torn)
+    assert len(left["siblings"]) == 2 and left["ancestor"] == {"known": True, "value": {"alias": "start"}}
+
+
 def test_a_write_of_a_key_in_conflict_is_refused(torn: Any) -> None:
     before = torn.digest()
     winner = next(s for s in conflict(torn)["siblings"] if s["winner"])

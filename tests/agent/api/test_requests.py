@@ -132,7 +132,8 @@ def test_an_unknown_query_parameter_is_refused(api: Any, operation: Operation) -
 def test_a_flag_is_true_or_false(api: Any, operation: Operation) -> None:
     bodies = {"PatchBody": {}, "LunBody": {"wwid": WWID}, "StorageBody": {"id": "san", "type": "multipath"}, "EditBody": {"changes": []},
               "DocumentBody": {"sections": []}, "ResolveBody": {"dots": [], "take": 1}, "AcceptBody": {},
-              "MaintenanceBody": {"on": True}, "LeaveBody": {}, "RevertBody": {}, "LevelBody": {"level": 1}}  # fmt: skip
+              "MaintenanceBody": {"on": True}, "LeaveBody": {}, "RevertBody": {}, "LevelBody": {"level": 1},
+              "CreateGroupBody": {}}  # fmt: skip
     assert api.write("POST", "/v1/config/wwids", {"wwid": WWID}).status == 200
     assert api.write("POST", "/v1/config/storages", {"id": "san", "type": "multipath"}).status == 200
     if operation.method == "POST" and operation.path in ("/v1/config/wwids", "/v1/config/storages"):
@@ -198,7 +199,14 @@ def test_what_is_no_http_is_answered_and_ends(lone: Any) -> None:
         for o in READS
         if "{edit}" not in o.path
         and o.path
-        not in ("/v1/luns/{wwid}", "/v1/config/wwids/{wwid}", "/v1/config/storages/{id}", "/v1/rollout", "/v1/storages/{id}/volumes")
+        not in (
+            "/v1/luns/{wwid}",
+            "/v1/luns/{wwid}/paths",
+            "/v1/config/wwids/{wwid}",
+            "/v1/config/storages/{id}",
+            "/v1/rollout",
+            "/v1/storages/{id}/volumes",
+        )
     ],
     ids=named,
 )

@@ -66,13 +66,13 @@ def test_each_storage_says_how_it_fares_on_each_of_its_nodes(node: Any) -> None:
     assert status == {
         "san": ("degraded", []),
         "vm": ("degraded", ["pv-missing"]),
-        "bare": ("unknown", ["not-reported"]),
+        "bare": ("degraded", []),
         "tgt": ("degraded", ["session-missing"]),
         "off": {},
         "other": ("absent", []),
     }
     assert {name: storage["state"] for name, storage in found.items()} == {
-        "san": "degraded", "vm": "degraded", "bare": "unknown", "tgt": "degraded", "off": "unused", "other": "healthy",
+        "san": "degraded", "vm": "degraded", "bare": "degraded", "tgt": "degraded", "off": "unused", "other": "healthy",
     }  # fmt: skip
     assert all(storage["status"].keys() == {"n1"} for name, storage in found.items() if name != "off")
     assert [(lun["wwid"], lun["state"]) for lun in found["san"]["luns"]] == [(B, "degraded"), (A, "healthy")]
@@ -87,14 +87,15 @@ def test_a_volume_group_and_sessions_are_told(node: Any) -> None:
 
 
 def test_who_needs_a_lun_is_inferred_from_the_group_on_it(node: Any) -> None:
-    """`san` offers every LUN, so the fallback answers first; without it the group does."""
-    assert node.get(f"/v1/luns/{B}")["expected_source"] == "fallback"
-    assert node.write("PATCH", "/v1/config/storages/san", {"set": {"wwids": A}}).status == 200
+    """Also while `san` offers every LUN; without the group that is the answer."""
     lun = node.get(f"/v1/luns/{B}")
     assert (lun["expected_source"], lun["expected_nodes"]) == ("inferred", ["n1"])
     assert lun["consumers"] == [{"storage": "bare", "type": "lvm", "via": ""}]
     assert [lun["wwid"] for lun in storages(node)["bare"]["luns"]] == [B]
-    assert node.write("PATCH", "/v1/config/storages/san", {"delete": ["wwids"]}).status == 200
+    node.observe(*REPORTED[:-1])
+    assert node.get(f"/v1/luns/{B}")["expected_source"] == "fallback"
+    assert storages(node)["bare"]["status"]["n1"]["reasons"] == ["not-reported"]
+    node.observe(*REPORTED)
 
 
 def test_volumes(node: Any) -> None:
@@ -130,13 +131,20 @@ def test_what_is_no_map_here_is_no_volume(node: Any) -> None:
         ("GET", "/v1/storages/san/volumes?node=nx", None, 400, "malformed"),
         ("POST", "/v1/storages/nope/activate", {}, 404, "not-found"),
         ("POST", "/v1/storages/off/activate", {}, 422, "storage-disabled"),
-        ("POST", "/v1/storages/san/activate", {"volume": "gone"}, 422, "no-such-volume"),
-        ("POST", "/v1/storages/san/activate", {"volume": ""}, 400, "malformed"),
-        ("POST", "/v1/storages/san/activate", {"volume": "pool"}, 503, "device-missing"),
+        ("POST", "/v1/storages/san/activate", {"volumes": ["gone"]}, 422, "no-such-volume"),
+        ("POST", "/v1/storages/san/activate", {"volumes": [""]}, 400, "malformed"),
+        ("POST", "/v1/storages/san/activate", {"volumes": "pool"}, 400, "malformed"),
+        ("POST", "/v1/storages/san/activate", {"volume": "pool"}, 400, "malformed"),
+        ("POST", "/v1/storages/san/activate", {"volumes": ["pool"], "all": True}, 400, "malformed"),
+        ("POST", "/v1/storages/san/activate", {"volumes": ["pool"]}, 503, "device-missing"),
+        ("POST", "/v1/storages/vm/activate", {"volumes": ["--yes"]}, 422, "no-such-volume"),
+        ("POST", "/v1/storages/vm/deactivate", {"volumes": ["@tag"]}, 422, "no-such-volume"),
         ("POST", "/v1/storages/vm/activate", {}, 503, "storage-tools-off"),
         ("POST", "/v1/storages/vm/deactivate", None, 503, "storage-tools-off"),
         ("POST", "/v1/storages/san/deactivate", None, 422, "no-volumes"),
         ("POST", "/v1/storages/vm/create-vg", None, 503, "storage-tools-off"),
+        ("POST", "/v1/storages/vm/create-vg", {"ignore_nodes": "n2"}, 400, "malformed"),
+        ("POST", "/v1/storages/vm/create-vg?force=true", {}, 400, "malformed"),
         ("POST", "/v1/storages/san/create-vg?dry_run=true", None, 422, "no-volume-group"),
     ],
 )

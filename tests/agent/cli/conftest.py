@@ -168,6 +168,8 @@ class FakeAgent:
     last_reason: str | None = None
     answers: dict[str, Any] = field(default_factory=dict)
     """What a path answers in place of its handler."""
+    more_rows: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of the matrix beside those of LUNs."""
 
     @property
     def text(self) -> str:
@@ -435,8 +437,9 @@ class Handler(BaseHTTPRequestHandler):
         resources = [
             {"kind": "multipath.map", "id": lun["wwid"], "state": lun["state"], "nodes": lun["nodes"]}
             for lun in self.fake.status["luns"]
-            if query.get("state") in (None, lun["state"])
+            if query.get("state") in (None, lun["state"]) and query.get("resource") in (None, lun["wwid"], lun["alias"])
         ]
+        resources += [row for row in self.fake.more_rows if query.get("resource") in (None, row["id"])]
         at = int(query.get("cursor", "0"))  # one resource a page
         following = str(at + 1) if at + 1 < len(resources) else None
         return {"version": 1, "kinds": ["multipath.map"], "resources": resources[at : at + 1], "next": following}
@@ -539,10 +542,10 @@ class Handler(BaseHTTPRequestHandler):
         path = f"/dev/disk/by-id/dm-uuid-mpath-{LUN_A}"
         told = {"storage": storage, "node": "n1"}
         if verb == "create-vg":
-            return {**told, "vg": "vm", "wwid": LUN_A, "path": path, "dry_run": query.get("dry_run") == "true"}
+            return {**told, "vg": "vm", "wwid": LUN_A, "path": path, "dry_run": query.get("dry_run") == "true", "asked": body}
         if verb == "deactivate" or storage == "san-lvm":
-            return {**told, "vg": "vm", "active": verb == "activate"}
-        if body.get("volume") == "gone":
+            return {**told, "vg": "vm", "volumes": body["volumes"], "active": verb == "activate"}
+        if "gone" in body["volumes"]:
             raise Refused(422, "no-such-volume", "the storage san has no volume 'gone'")
         return {**told, "volumes": [{"volid": f"{storage}:{LUN_A}", "wwid": LUN_A, "path": path}]}
 

@@ -60,6 +60,24 @@ def test_failed_paths_are_named_as_lost_ones_are(run: Run, fake_agent: Any) -> N
     assert f"        failed path {name}" in lines and not any("lost path" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "accepted by n3 until 2026-07-10T00:00:00Z: new switch, port 2"),
+        ({"expires": None}, "accepted by n3: new switch, port 2"),
+        ({"expires": None, "reason": "", "by": ""}, "accepted by ?"),
+    ],
+)
+def test_who_accepted_the_paths_is_said(run: Run, fake_agent: Any, changes: dict[str, Any], words: str) -> None:
+    acked = {"id": "9f3a/7", "by": "n3", "reason": "new switch,\nport 2", "expires": "2026-07-10T00:00:00Z"}
+    (lun,) = (lun for lun in fake_agent.status["luns"] if lun["alias"])
+    lun["nodes"]["n2"] = {**lun["nodes"]["n2"], "acked": acked | changes}
+    line = next(line for line in run("status").stdout.splitlines() if line.strip().startswith("n2: degraded"))
+    assert line.endswith(words)
+    lun["nodes"]["n2"]["acked"] = None
+    assert "accepted" not in run("status").stdout
+
+
 def test_many_luns_still_fit_one_screen_and_verbose_shows_all(run: Run, fake_agent: Any) -> None:
     healthy, degraded = fake_agent.status["luns"]
     fake_agent.status["luns"] = [{**healthy, "wwid": f"good{n}"} for n in range(60)]
@@ -159,10 +177,46 @@ def test_the_matrix_joins_all_pages_worst_first(run: Run, fake_agent: Any) -> No
 
 def test_the_matrix_passes_its_filters_on(run: Run, fake_agent: Any) -> None:
     assert run("matrix", "--state", "healthy", "-o", "tsv").stdout.splitlines()[1:] == [
-        f"multipath.map\t{LUN_B}\thealthy\t{node}\thealthy\tfull\t2\t2\t" for node in ("n1", "n2")
+        f"multipath.map\t{LUN_B}\thealthy\t{node}\thealthy\tfull\t2\t2\t\t" for node in ("n1", "n2")
     ]
     run("matrix", "--kind", "multipath.map", "--node", "n 1", "--resource", LUN_A)
-    assert fake_agent.requests[-3][1] == f"/v1/matrix?kind=multipath.map&node=n%201&resource={LUN_A}"
+    assert ("GET", f"/v1/matrix?kind=multipath.map&node=n%201&resource={LUN_A}") in fake_agent.requests
+
+
+def flagged(fake_agent: Any, *flags: str) -> None:
+    for lun in fake_agent.status["luns"]:
+        lun["nodes"]["n2"] = {**lun["nodes"]["n2"], "flags": [*flags, *(["single-failure-domain"] if lun["wwid"] == LUN_A else [])]}
+
+
+def test_flags_are_marked_in_the_matrix_and_told_below_it(run: Run, fake_agent: Any) -> None:
+    fake_agent.document = {f"wwid/{LUN_A}": {"alias": "vmpool-a"}}
+    flagged(fake_agent, "merged-luns", "of-a-newer-version\x1b[2J")
+    lines = run("matrix").stdout.splitlines()
+    assert [line.split("  ")[-1] for line in lines[1:3]] == ["degraded 1/2 single !", "healthy 2/2 !"]
+    assert [line.partition(":")[0] for line in lines[3:]] == [
+        "",
+        "! merged-luns",
+        f"  {LUN_B} on n2",
+        "  vmpool-a on n2",
+        "",
+        "! single-failure-domain",
+        "  vmpool-a on n2",
+        "",
+        "! of-a-newer-version\\x1b[2J",
+        f"  {LUN_B} on n2",
+        "  vmpool-a on n2",
+    ]
+    assert "sizes or serial numbers differ" in lines[4]
+    row = run("matrix", "-o", "tsv").stdout.splitlines()[2].split("\t")
+    assert row[9] == "merged-luns,of-a-newer-version\\x1b[2J"
+
+
+def test_the_flags_of_a_lun_are_told_in_words(run: Run, fake_agent: Any) -> None:
+    assert "!" not in run("lun", "show", LUN_A).stdout
+    flagged(fake_agent, "more-than-peers")
+    lines = run("lun", "show", LUN_A).stdout.splitlines()
+    assert [line.split(": ")[:2] for line in lines[-2:]] == [["! on n2", "more-than-peers"], ["! on n2", "single-failure-domain"]]
+    assert "node\tn2\tflag\tmore-than-peers" in run("lun", "show", LUN_A, "-o", "tsv").stdout.splitlines()
 
 
 def test_watching_redraws_in_place_on_a_terminal(fake_agent: Any) -> None:

@@ -58,9 +58,12 @@ def test_activating_a_storage_of_maps_lists_the_devices(run: Run, lun: str) -> N
     [
         (("activate", "san-lvm"), "the volume group vm is active on n1\n"),
         (("deactivate", "san-lvm"), "the volume group vm is not active on n1\n"),
+        (("activate", "san-lvm", "--all"), "the volume group vm is active on n1\n"),
+        (("activate", "san-lvm", "a"), "vm/a is active on n1\n"),
+        (("deactivate", "san-lvm", "a", "b"), "2 volumes of vm are not active on n1\n"),
     ],
 )
-def test_a_volume_group_is_activated_and_deactivated(run: Run, words: tuple[str, ...], told: str) -> None:
+def test_a_volume_group_or_volumes_are_activated_and_deactivated(run: Run, words: tuple[str, ...], told: str) -> None:
     done = run("storage", *words)
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", told)
     assert json.loads(run("storage", *words, "--json").stdout)["active"] is (words[0] == "activate")
@@ -71,3 +74,9 @@ def test_a_volume_group_is_made_or_only_could_be(run: Run, lun: str) -> None:
     assert run("storage", "create-vg", "san-lvm").stderr == f"the volume group vm is made on {path}\n"
     assert run("storage", "create-vg", "san-lvm", "--dry-run").stderr == f"the volume group vm could be made on {path}\n"
     assert json.loads(run("storage", "create-vg", "san-lvm", "--dry-run", "--json").stdout)["dry_run"] is True
+
+
+def test_nodes_that_are_to_be_ignored_are_named_with_the_reason(run: Run) -> None:
+    done = run("storage", "create-vg", "san-lvm", "--ignore-node", "n2", "--ignore-node", "n3", "--reason", "off", "--json")
+    answer = json.loads(done.stdout)
+    assert answer["asked"] == {"ignore_nodes": ["n2", "n3"], "reason": "off"}

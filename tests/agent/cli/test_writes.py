@@ -282,6 +282,21 @@ def test_accepting_as_a_dry_run_sends_no_write(run: Run, fake_agent: Any) -> Non
     assert fake_agent.writes() == []
 
 
+def test_the_paths_of_an_nvme_subsystem_are_accepted_by_its_nqn(run: Run, fake_agent: Any) -> None:
+    nqn = "nqn.2010-06.com.purestorage:flasharray.1"
+    lost = "nvme:tcp:10.0.1.5>10.0.1.10:4420"
+    paths = {"usable": 1, "active": 1, "standby": 0, "marginal": 0, "failed": 0, "visible": 1, "expected": 2}
+    cell = {"state": "degraded", "redundancy": "single", "reasons": ["path-lost"], "paths": paths, "missing_paths": [lost]}
+    fake_agent.more_rows = [{"kind": "nvme.subsystem", "id": nqn, "state": "degraded", "nodes": {"n1": cell}}]
+    trial = run("lun", "accept", nqn, "--dry-run")
+    assert (trial.exit_code, trial.stdout.splitlines()[1:]) == (0, [f"n1    degraded  1/2    {lost}"])
+    assert fake_agent.writes() == []
+    assert run("lun", "accept", nqn, "--node", "n1").exit_code == 0
+    assert fake_agent.writes() == [("POST", "/v1/luns/nqn.2010-06.com.purestorage%3Aflasharray.1/accept")]
+    gone = run("lun", "accept", "nqn.x", "--dry-run")
+    assert gone.exit_code == 1 and "nobody sees it" in gone.stderr
+
+
 def test_removing_a_member_as_a_dry_run_sends_no_write(run: Run, fake_agent: Any) -> None:
     result = run("member", "evict", "n2", "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "dry run: n2 (admin, joined) would be removed, nothing was written\n")

@@ -1,0 +1,73 @@
+"""Rows of the matrix in brief: what a table of all LUNs on all nodes shows, some twenty bytes a cell instead of some four hundred. Pure.
+
+A cell is a list: its state, the usable and the expected paths (null where that is not known), and, where there is anything to say, its
+reasons, and what its node said last of a cell that is not known now.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.cell_view import iso, paths_of, said
+from agent.config_view import ConfigView
+from store.cells import MULTIPATH_MAP, NVME_SUBSYSTEM, CellView
+from store.matrix import Row, ShownCell
+
+_WITH_PATHS = frozenset({MULTIPATH_MAP, NVME_SUBSYSTEM})
+_TOLD: Mapping[str, type[str] | type[int]] = {"alias": str, "vendor": str, "product": str, "size_bytes": int}
+
+
+def brief_cell(shown: ShownCell) -> list[Any]:
+    """One cell in brief."""
+    cell = shown.cell
+    usable = expected = None
+    last: str | None = None
+    if cell is not None:
+        if cell.kind in _WITH_PATHS:
+            paths = paths_of(cell.detail)
+            usable, expected = paths["usable"], paths["expected"]
+        if cell.state != shown.state.value:
+            last = cell.state
+    brief: list[Any] = [shown.state.value, usable, expected]
+    if shown.reasons or last:
+        brief.append(list(shown.reasons))
+    if last:
+        brief.append(last)
+    return brief
+
+
+def configured(config: ConfigView, kind: str, name: str) -> dict[str, Any]:
+    """What the configuration says of a LUN; nothing of other kinds."""
+    if kind != MULTIPATH_MAP:
+        return {}
+    lun, expected = config.model.luns.get(name), config.expected.get(name)
+    return {
+        "alias": (lun.alias or None) if lun is not None else None,
+        "configured": lun is not None and lun.enabled,
+        "storages": [c.storage for c in expected.consumers] if expected else [],
+        "expected_nodes": sorted(expected.nodes) if expected else [],
+    }
+
+
+def brief_row(row: Row, config: Mapping[str, Any], since: float) -> dict[str, Any]:
+    """One row in brief. `config` is what `configured` gave, `since` the wall time since which the row reads as it does."""
+    told = _told(row.nodes[name].cell for name in sorted(row.nodes)) if row.kind in _WITH_PATHS else {}
+    return {
+        "kind": row.kind,
+        "id": row.id,
+        "state": row.state.value,
+        "since": iso(since),
+        **told,
+        **{name: value for name, value in config.items() if value is not None},
+        "cells": {node: brief_cell(shown) for node, shown in row.nodes.items()},
+    }
+
+
+def _told(cells: Iterable[CellView | None]) -> dict[str, Any]:
+    """What nodes told of the resource itself, as the first node told it that told anything."""
+    for cell in cells:
+        if cell is not None:
+            detail = cell.detail
+            found = {name: said(detail, name, kind()) or None for name, kind in _TOLD.items()}
+            if any(found.values()):
+                return found
+    return dict.fromkeys(_TOLD)

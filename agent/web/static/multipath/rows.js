@@ -1,0 +1,73 @@
+// The matrix as the page holds it: brief rows by key, brought up to date by what changed since the version that is held.
+
+import { get } from "../api.js";
+import { serially, Store } from "../live.js";
+import { early } from "./early.js";
+
+const KINDS = new Set(["multipath.map", "nvme.subsystem"]);
+
+/** What a cell says: `usable` and `expected` may be null, `last` is what was known before a cell that is not known now. */
+function cellOf([state, usable, expected, reasons = [], last = null]) {
+  return { state, usable, expected, reasons, last };
+}
+
+function rowOf(brief) {
+  const array = [brief.vendor, brief.product].filter(Boolean).join(" ");
+  return {
+    key: `${brief.kind} ${brief.id}`,
+    kind: brief.kind,
+    id: brief.id,
+    alias: brief.alias ?? "",
+    name: brief.alias || brief.id,
+    array,
+    size: brief.size_bytes ?? null,
+    configured: brief.configured !== false,
+    storages: [...new Set(brief.storages ?? [])],
+    expected: brief.expected_nodes ?? [],
+    state: brief.state,
+    since: brief.since,
+    // A map and not an object: a node may be named as something that every object has.
+    cells: new Map(Object.entries(brief.cells).map(([node, cell]) => [node, cellOf(cell)])),
+  };
+}
+
+/** The rows by key. Emits `changed` as any store, `nodes` when the nodes or what they are worth changed, `loaded` after the first answer. */
+export class Matrix extends Store {
+  version = null;
+  loaded = false;
+  /** How far each node's word goes: `{state, age_seconds}` by name. */
+  nodes = new Map();
+
+  constructor(live, failed) {
+    super();
+    this.load = serially(() => this.#load(), failed);
+    // The stream tells the version whenever it begins, also after a connection was lost.
+    live.on("matrix", ({ version }) => version !== this.version && this.load());
+  }
+
+  async #load() {
+    const since = this.version === null ? "" : `&changed_since=${this.version}`;
+    const answer = (await early()) ?? (await get(`/v1/matrix?brief=true${since}`));
+    performance.mark("matrix-received", { detail: answer.version });
+    const rows = answer.resources.filter((brief) => KINDS.has(brief.kind)).map(rowOf);
+    if (since === "" || answer.whole) {
+      this.replace(rows.map((row) => [row.key, row]));
+    } else {
+      for (const row of rows) this.set(row.key, row);
+      for (const { kind, id } of answer.gone) this.delete(`${kind} ${id}`);
+    }
+    this.version = answer.version;
+    this.#note(new Map(Object.entries(answer.reporters)));
+    if (!this.loaded) {
+      this.loaded = true;
+      this.emit("loaded");
+    }
+  }
+
+  #note(nodes) {
+    const said = (all) => JSON.stringify([...all].map(([name, { state }]) => [name, state]));
+    const moved = said(nodes) !== said(this.nodes);
+    this.nodes = nodes;
+    if (moved) this.emit("nodes");
+  }
+}

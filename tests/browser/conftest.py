@@ -1,0 +1,140 @@
+"""A browser, a live cluster, and pages that are logged in and must end without a fault."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from scripts.cluster.nodes import Cluster, Node, running
+from scripts.cluster.scenario import load_sample, write_sample_luns
+
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+CHECKS = Path(__file__).with_name("checks.js").read_text()
+SCREENSHOTS = Path(__file__).parents[2] / "docs" / "images"
+WAIT_MS = 10_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests beside this file are the browser's."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium. Without it the tests are skipped, or with PATHMESH_REQUIRE_BROWSER=1 an error."""
+    program = shutil.which("chromium")
+    if program is None:
+        if os.environ.get("PATHMESH_REQUIRE_BROWSER") == "1":
+            pytest.fail("there is no chromium: apt install chromium")
+        pytest.skip("needs chromium: apt install chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes with the sample configuration, for all tests; each leaves it as it found it."""
+    made = Cluster(tmp_path_factory.mktemp("c"), 3, web=True)
+    write_sample_luns(made)
+    with running(made):
+        load_sample(made)
+        yield made
+
+
+@dataclass
+class Visit:
+    """A page that is open. `allowed` are patterns of console messages that the test brings about: refusals, lost connections."""
+
+    page: Page
+    allowed: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Gather whatever goes wrong in the page."""
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda fault: self.faults.append(f"error: {fault}"))
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(f"{message.type}: {message.text}")
+
+    def unexpected(self) -> list[str]:
+        """What went wrong and was not allowed to."""
+        return [fault for fault in self.faults if not any(re.search(pattern, fault) for pattern in self.allowed)]
+
+
+@pytest.fixture(scope="session")
+def login_link() -> Callable[[Node], str]:
+    """A new one-time link into a node's page."""
+
+    def ask(node: Node) -> str:
+        return str(node.ask("POST", "/v1/web/links").json["url"])
+
+    return ask
+
+
+@pytest.fixture
+def visit(browser: Browser, login_link: Callable[[Node], str]) -> Iterator[Callable[..., Visit]]:
+    """Opens a node's page of its own, logged in and live. At the end no page may have had a fault, or an error in its console."""
+    contexts, visits = [], []
+
+    def open_page(node: Node, at: str = "", *, log_in: bool = True, allowed: tuple[str, ...] = (), **options: Any) -> Visit:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})
+        context.set_default_timeout(WAIT_MS)
+        contexts.append(context)
+        made = Visit(context.new_page(), list(allowed))
+        visits.append(made)
+        made.listen()
+        if log_in:
+            made.page.goto(login_link(node))
+            made.page.wait_for_selector("#connection[data-state=live]")
+            if at:
+                made.page.goto(f"http://127.0.0.1:{node.web_port}/{at}")
+        return made
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [fault for made in visits for fault in made.unexpected()] == []
+
+
+@pytest.fixture(scope="session")
+def accessible() -> Callable[[Page], None]:
+    """Checks names, headings, ids, contrast and width of what a page shows now."""
+
+    def check(page: Page) -> None:
+        found = page.evaluate(CHECKS)
+        assert found == [], "\n".join(found)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def screenshot() -> Callable[[Page, str], None]:
+    """Keeps a picture of a page for the documents, if PATHMESH_SCREENSHOTS=1 asks for them."""
+
+    def take(page: Page, name: str) -> None:
+        if os.environ.get("PATHMESH_SCREENSHOTS") == "1":
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    return take
