@@ -27,6 +27,10 @@ members of `pathmesh-admin` may do. Every such call is logged with its uid.
 `?dry_run=true` checks everything, answers with the difference, and writes nothing. Where `preview` is taken too, a dry run with
 `preview=true` tells what the files of the nodes would become, by the release of their multipath-tools.
 
+With `web.listen` set the same operations are answered on that port of the loopback, to a browser with a session: `POST /v1/web/links` gives
+a link that opens one, once; the session acts as whoever asked for the link, and every write is logged with it. There every write needs an
+`Origin` that is the page's own.
+
 Bodies are JSON (`application/json`); **T** marks where text (`text/plain`) is taken or, if `Accept` asks for it, given. Unknown fields
 and unknown query parameters are refused.
 
@@ -43,6 +47,20 @@ _BODIES = """
 |--|--|--|--|
 """
 
+_MATRIX = """
+## The matrix
+
+The entity tag of `GET /v1/matrix` is its `version`: with `If-None-Match` an unchanged matrix costs no body (304). With `changed_since`, the
+version of an earlier answer, `resources` holds only the rows that came or changed since then, and `gone` the `kind` and `id` of those that
+are no more; if that is not known any longer (the agent was restarted, or it is long ago), `whole` is true and all rows come. `kind` alone
+goes together with it. `GET /v1/events?matrix=true` tells when to ask.
+
+With `brief=true` rows say what a table shows. A row has `since`, the time since which it reads as it does; that of a LUN has `alias`,
+`vendor`, `product`, `size_bytes`, `configured`, `storages` and `expected_nodes`. Instead of `nodes` it has `cells`, a list for each node:
+state, usable paths, expected paths (null where there is none), then, if there is something to say, the reasons, and the state that was
+known last of a cell that is not known now.
+"""
+
 _EVENTS = """
 ## Events
 
@@ -52,7 +70,8 @@ _EVENTS = """
 With `Accept: text/event-stream` they come as they happen, as server-sent events: `id` is the cursor, `event` the kind, `data` the same JSON
 object. Without `since` or the header `Last-Event-ID` the stream begins now. A comment comes every 15 seconds. The event `gap`, which has no
 `id`, says with `since` and `next` that what was in between is no longer kept. A reader that takes nothing for too long is disconnected; it
-goes on with `Last-Event-ID`. At most so many readers follow at a time as docs/limits.md says.
+goes on with `Last-Event-ID`. At most so many readers follow at a time as docs/limits.md says. With `matrix=true` the event `matrix`, which
+has no `id`, tells the matrix's `version`, at the beginning and whenever it is another one.
 
 Every event has `cursor`, `at` (wall time of this node), `kind`, and `message`, one line for people.
 
@@ -75,7 +94,7 @@ An error is an `application/problem+json` document (RFC 9457) with `status`, `ti
 
 def api() -> str:
     """The text of `docs/api.md`."""
-    return "".join((_HEAD, *_operations(), _BODIES, *_bodies(), _EVENTS, *_events(), _ERRORS, *_errors()))
+    return "".join((_HEAD, *_operations(), _BODIES, *_bodies(), _MATRIX, _EVENTS, *_events(), _ERRORS, *_errors()))
 
 
 def _operations() -> Iterator[str]:

@@ -39,7 +39,8 @@ def test_it_ends_by_the_clock() -> None:
 
 def viewer(node: Any) -> Any:
     birth = SimpleNamespace(name=node.name, cluster_name="san")
-    return SimpleNamespace(birth=birth, runner=node.runner, picture=node.picture, members=node.members, alarms=node.alarms)
+    web = SimpleNamespace(findings=list)
+    return SimpleNamespace(birth=birth, runner=node.runner, picture=node.picture, members=node.members, alarms=node.alarms, web=web)
 
 
 @pytest.mark.anyio

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.anyio
 def shown(node: Any) -> Any:
     """A node in memory, as the status reads it."""
     birth = SimpleNamespace(name=node.name, cluster_name="san")
-    return SimpleNamespace(birth=birth, runner=node.runner, picture=node.picture, members=node.members, alarms=node.alarms)
+    web = SimpleNamespace(findings=list)
+    return SimpleNamespace(birth=birth, runner=node.runner, picture=node.picture, members=node.members, alarms=node.alarms, web=web)
 
 
 def healthy() -> list[Cell]:

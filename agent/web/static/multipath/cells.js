@@ -26,3 +26,10 @@ export function cellLabel(node, cell) {
 
 /** What a reason means, or its code if this page does not know it. */
 export const reasonText = (code) => tOr(`reason.${code}`, code);
+
+/** Whether two cells, or two that are not there, say the same. */
+export function sameCell(a, b) {
+  if (a === b) return true;
+  if (!a || !b || a.state !== b.state || a.usable !== b.usable || a.expected !== b.expected || a.last !== b.last) return false;
+  return a.reasons.length === b.reasons.length && a.reasons.every((reason, index) => reason === b.reasons[index]);
+}

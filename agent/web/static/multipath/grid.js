@@ -5,7 +5,7 @@
 
 import { attr, h, named, place, text, visible } from "../dom.js";
 import { size, t } from "../strings.js";
-import { cellLabel, cellText, stateWord } from "./cells.js";
+import { cellLabel, cellText, sameCell, stateWord } from "./cells.js";
 
 const ROW_PX = 42;
 const OVERSCAN = 8;
@@ -46,15 +46,15 @@ class RowView {
     attr(this.storages, "title", visible(row.storages.join(", ")));
     nodes.forEach((node, index) => {
       const cell = row.cells.get(node);
-      const label = cellLabel(node, cell);
-      if (label === this.shown[index]) return;
+      const shown = this.shown[index];
+      if (shown !== null && sameCell(shown, cell)) return;
       const element = this.cells[index];
       attr(element, "data-state", cell?.state ?? "none");
       attr(element, "data-single", cell?.state === "degraded" && cell.usable === 1 && cell.expected > 1);
       text(element, cell === undefined ? "" : cellText(cell));
-      attr(element, "aria-label", visible(label));
-      if (this.shown[index] !== null) changed.push(element);
-      this.shown[index] = label;
+      attr(element, "aria-label", visible(cellLabel(node, cell)));
+      if (shown !== null) changed.push(element);
+      this.shown[index] = cell;
     });
     return changed;
   }
@@ -84,6 +84,7 @@ export class Grid {
   // Where the view is, as the browser told it: asking for it while rows are written would make it lay them out in between.
   #top = 0;
   #view = innerHeight;
+  #wide = innerWidth;
 
   constructor({ rows, openRow, sorted, moved }) {
     this.#rows = rows;
@@ -104,7 +105,8 @@ export class Grid {
     this.element.addEventListener("mouseover", ({ target }) => target.matches?.(".cell") && attr(target, "title", target.getAttribute("aria-label")));
     new ResizeObserver(() => {
       this.#view = this.element.clientHeight;
-      this.element.style.setProperty("--view", `${this.element.clientWidth}px`);
+      this.#wide = this.element.clientWidth;
+      for (const { element } of this.#open.values()) this.#widen(element);
       this.render();
     }).observe(this.element);
     this.#measure = new ResizeObserver(() => this.#layout());
@@ -269,12 +271,12 @@ export class Grid {
       if (view === null) continue;
       attr(view.element, "aria-rowindex", index + 2);
       const y = this.#offset(index);
-      view.element.style.transform = `translateY(${y}px)`;
+      view.element.style.top = `${y}px`;
       view.element.classList.toggle("odd", index % 2 === 1);
       elements.push(view.element);
       const open = this.#open.get(key);
       if (open) {
-        open.element.style.transform = `translateY(${y + ROW_PX}px)`;
+        open.element.style.top = `${y + ROW_PX}px`;
         elements.push(open.element);
       }
     }
@@ -312,6 +314,7 @@ export class Grid {
       const element = h("div", { class: "grid-detail", role: "row" },
         h("div", { class: "grid-detail-cell", role: "gridcell", "aria-colspan": FIXED.length + this.#nodes.length, "aria-label": visible(row.name) }, content.element));
       this.#open.set(key, { element, content });
+      this.#widen(element);
       this.body.append(element);
       this.#measure.observe(element);
       this.#views.get(key)?.element.classList.add("open");
@@ -319,6 +322,11 @@ export class Grid {
     this.#views.get(key)?.label(this.#open.has(key));
     this.#layout();
     this.#moved();
+  }
+
+  /** The content of an open row is as wide as the view, not as the row: it does not go away sideways with the columns. */
+  #widen(element) {
+    element.firstElementChild.style.width = `${this.#wide}px`;
   }
 
   #close(key) {
