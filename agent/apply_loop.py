@@ -203,7 +203,8 @@ class ApplyLoop:
             self._backoff = self._backoff.succeeded(digest)
             return CHECK_SECONDS if held is None else HELD_SECONDS
         self._backoff = self._backoff.failed(digest)
-        return self._backoff.seconds
+        waits = outcome.state is ApplyState.TEARDOWN  # nothing failed: something is in use, and may be no more at any time
+        return min(self._backoff.seconds, CHECK_SECONDS) if waits else self._backoff.seconds
 
     def _unchanged(self, digest: str, why: ApplyError) -> ApplyOutcome:
         """The outcome when nothing is applied."""

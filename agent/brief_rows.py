@@ -63,11 +63,13 @@ def brief_row(row: Row, config: Mapping[str, Any], since: float) -> dict[str, An
 
 
 def _told(cells: Iterable[CellView | None]) -> dict[str, Any]:
-    """What nodes told of the resource itself, as the first node told it that told anything."""
+    """What nodes told of the resource itself: each thing as the first node told it that did. One node mostly told all of it."""
+    found: dict[str, Any] = dict.fromkeys(_TOLD)
     for cell in cells:
         if cell is not None:
             detail = cell.detail
-            found = {name: said(detail, name, kind()) or None for name, kind in _TOLD.items()}
-            if any(found.values()):
-                return found
-    return dict.fromkeys(_TOLD)
+            for name, kind in _TOLD.items():
+                found[name] = found[name] or said(detail, name, kind()) or None
+            if found["vendor"] and found["size_bytes"]:
+                break
+    return found

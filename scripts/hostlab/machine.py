@@ -87,7 +87,9 @@ class Guest:
             except OSError:
                 if not self.alive() or time.monotonic() > end:
                     state = "does not answer" if self.alive() else "has ended"
-                    raise LabError(f"guest {self.name} {state}: {self._last_words()}") from None
+                    said = self._last_words()
+                    hint = "guests need ptrace(2): in a container, the capability SYS_PTRACE" if "ptrace" in said else ""
+                    raise LabError(f"guest {self.name} {state}: {said}", hint) from None
                 time.sleep(0.2)
 
     def alive(self) -> bool:
@@ -167,6 +169,19 @@ class Guest:
     def exists(self, path: str) -> bool:
         """Whether there is something of this name."""
         return self.run(["test", "-e", path], check=False).code == 0
+
+    def clock_offset(self, rounds: int = 20) -> tuple[int, int]:
+        """What is to be added to the guest's CLOCK_MONOTONIC to get this host's, and how far that may be off: nanoseconds both."""
+        found = []
+        with self.network.connect(Net.MANAGEMENT.address(self.number), PORT) as connection:
+            connection.settimeout(20)
+            for _ in range(rounds):
+                asked = time.monotonic_ns()
+                there = _exchange(connection, {"do": "clock"})["ns"]
+                half = (time.monotonic_ns() - asked) // 2
+                found.append((half, asked + half - there))
+        half, offset = min(found)
+        return offset, half
 
     def pipe(self, path: str, seconds: float = 30.0) -> socket.socket:
         """A connection to a unix socket of the guest. OSError if it refuses."""

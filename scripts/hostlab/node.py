@@ -19,6 +19,8 @@ SETTINGS = "/etc/pathmesh/pathmesh.toml"
 CONF_DIR = "/etc/multipath/conf.d"
 DROP_INS = ("90-pathmesh.conf", "95-pathmesh-overrides.conf")
 WWIDS = "/etc/multipath/wwids"
+QUICK = ("polling-interval=1", "max-polling-interval=2", "learn-window=0")
+"""So multipathd looks at its paths every second or two, and what is seen is expected at once."""
 
 
 class Node:
@@ -138,8 +140,19 @@ class Node:
 
     def allow_by_hand(self, wwid: str) -> None:
         """Allow a LUN as an administrator does, and let multipathd make its map."""
-        self.guest.run(f"multipath -a {wwid} >/dev/null && multipathd reconfigure >/dev/null")
+        self.guest.run(f"multipath -a {wwid} >/dev/null")
+        self.reconfigure()
         wait_for(f"{self.name} has a map of {wwid}", lambda: wwid in self.maps(), 30, 0.2)
+
+    def reconfigure(self) -> None:
+        """Let multipathd read its files, and wait until it has: it answers before it does."""
+        self.guest.run("multipathd reconfigure >/dev/null")
+
+        def idle() -> bool:
+            answer = self.guest.run("multipathd show daemon").out
+            return "idle" in answer and "pending" not in answer
+
+        wait_for(f"{self.name}'s multipathd has read its files", idle, 60, 0.1)
 
     def maps(self) -> dict[str, str]:
         """multipathd's maps: WWID to name."""
@@ -171,6 +184,14 @@ def make_cluster(nodes: "list[Node]", **multipath: Any) -> None:
         each(nodes[1:], join)
     for node in nodes:
         wait_online(node, len(nodes))
+
+
+def begin(nodes: "list[Node]", *commands: tuple[str, ...], **multipath: Any) -> None:
+    """Make a cluster in which things go quickly, and run these commands on its first node; all nodes are in sync then."""
+    make_cluster(nodes, **multipath)
+    for words in (("defaults", "set", *QUICK), *commands):
+        nodes[0].run(*words)
+    wait_in_sync(nodes)
 
 
 def wait_online(viewer: Node, count: int, seconds: float = 60.0) -> None:

@@ -9,6 +9,9 @@ from scripts.hostlab.cache import need, run
 from scripts.hostlab.errors import LabError
 
 _NAME = re.compile(r"\s*([a-z0-9][a-z0-9+.-]+)")
+RETRIES = 5
+RETRY = f'Acquire::Retries "{RETRIES}";'
+"""How often a download is tried again, unless the machine's own configuration says otherwise."""
 _ALWAYS_THERE = frozenset({"libc6", "libgcc-s1"})
 
 
@@ -41,6 +44,8 @@ class Archive:
         for name in ("lists/partial", "cache/archives/partial", "debs"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         self._own = [f"-oDir::State::Lists={directory}/lists", f"-oDir::Cache={directory}/cache", "-oAPT::Sandbox::User=root"]
+        if RETRY in network_options():
+            self._own.append(f"-oAcquire::Retries={RETRIES}")
         self._apt("update", "-qq")
 
     def unpack(self, names: Collection[str], target: Path, *, with_libraries: bool = False) -> None:
@@ -67,7 +72,8 @@ def _libraries(deb: Path) -> list[str]:
 
 
 def network_options() -> list[str]:
-    """What this machine tells apt about reaching the archive (proxies, certificates, clocks), as `key "value";` lines."""
+    """What this machine tells apt about reaching the archive (proxies, certificates, clocks, retries), as `key "value";` lines."""
     lines = run("apt-config", "dump").splitlines()
     passed = re.compile(r"Acquire::(\S*Proxy\S*|https?::Ca\S*|https?::Verify\S*|Check-Valid-Until|Check-Date|Retries)\s")
-    return [line for line in lines if passed.match(line) and not line.endswith('"";')]
+    found = [line for line in lines if passed.match(line) and not line.endswith('"";')]
+    return found if any(line.startswith("Acquire::Retries ") for line in found) else [*found, RETRY]

@@ -75,8 +75,10 @@ def test_a_cell_in_bad_faith(detail: dict[str, Any]) -> None:
         assert brief[name] is None or type(brief[name]) is kind
 
 
-@pytest.mark.parametrize("first", [{}, {"vendor": "", "product": "", "alias": None, "size_bytes": 0}])
-def test_a_node_that_told_nothing_is_passed_over(first: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "first", [{"alias": "x"}, {"product": "y", "paths": PATHS}, {}, {"vendor": "", "product": "", "alias": None, "size_bytes": 0}]
+)
+def test_what_one_node_does_not_tell_another_does(first: dict[str, Any]) -> None:
     silent = ShownCell(CellState.HEALTHY, (), Cell(MULTIPATH_MAP, "w", "healthy", (), first))
     brief = brief_row(Row(MULTIPATH_MAP, "w", RollUp.HEALTHY, {"n1": silent, "n2": shown()}), NOTHING, 0.0)
     assert brief["vendor"] == "PURE" and brief["size_bytes"] == 2**30

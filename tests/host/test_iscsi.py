@@ -6,7 +6,7 @@ from typing import Any
 
 from scripts.cluster.nodes import wait_for
 from scripts.hostlab.network import Net
-from scripts.hostlab.node import Node, each, make_cluster, wait_cells, wait_in_sync
+from scripts.hostlab.node import Node, begin, each, wait_cells
 from scripts.hostlab.san import TARGET, log_in, serve_iscsi
 
 
@@ -25,10 +25,7 @@ def test_a_portal_that_one_node_cannot_reach(guests: Callable[..., AbstractConte
         wwids = {line for node in nodes for line in node.guest.run('multipathd show paths raw format "%w"').out.split()}
         assert len(wwids) == 1, wwids
         wwid = wwids.pop()
-        make_cluster(nodes)
-        n1.run("defaults", "set", "polling-interval=1", "max-polling-interval=2", "learn-window=0", "no-path-retry=12")
-        n1.run("lun", "add", wwid, "--alias", "shared")
-        wait_in_sync(nodes)
+        begin(nodes, ("defaults", "set", "no-path-retry=12"), ("lun", "add", wwid, "--alias", "shared"))
         wait_cells(nodes, wwid, "healthy", {node.name: "healthy" for node in nodes})
         each(nodes, lambda node: node.guest.run("udevadm settle"))
         portals = {f"{net.address(target.guest.number)}:3260,1,{TARGET}" for net in (Net.SAN_A, Net.SAN_B)}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from scripts.cluster.nodes import wait_for
-from scripts.hostlab.node import WWIDS, Node, make_cluster, wait_in_sync
+from scripts.hostlab.node import WWIDS, Node, begin, make_cluster, wait_in_sync
 from scripts.hostlab.san import lun
 
 ROOT, OTHER = lun(1), lun(2)
@@ -38,7 +38,7 @@ class Disk:
         assert guest.read(WWIDS).splitlines().count(line) == 1, step
         first = guest.read("/root/wwids.before")
         assert guest.read(WWIDS).startswith(first), f"{step}: what was in the allow-list was changed"
-        assert "disk" not in guest.run("dmesg | grep -i 'i/o error' || true").out, step
+        assert guest.run("dmesg | grep -iE 'i/o error.* dm-|ext4-fs (error|warning)' || true").out == "", step
 
 
 def test_nothing_that_is_configured_touches_it(guests: Callable[..., AbstractContextManager[list[Node]]]) -> None:
@@ -73,6 +73,8 @@ def test_nothing_that_is_configured_touches_it(guests: Callable[..., AbstractCon
         )
         apply("overrides cleared", "overrides", "clear")
 
+        apply("managed once more", "lun", "add", ROOT)
+
         n1.stop_agent("KILL")
         disk.check("a killed agent")
         n1.start_agent()
@@ -85,6 +87,42 @@ def test_nothing_that_is_configured_touches_it(guests: Callable[..., AbstractCon
         disk.check("applied once more")
 
 
+def test_its_name_stays_as_long_as_it_is_in_use(guests: Callable[..., AbstractContextManager[list[Node]]]) -> None:
+    """fstab names it by its alias: whatever happens to the LUN in the configuration, the next boot has to find it."""
+    with guests("n1") as nodes:
+        (n1,) = nodes
+        n1.san.up(2)
+        n1.allow_by_hand(ROOT)
+        begin(nodes, ("lun", "add", ROOT, "--alias", "rootdisk"))
+        wait_for("the map has its name", lambda: n1.maps().get(ROOT) == "rootdisk", 30)
+        device = "/dev/mapper/rootdisk"
+        n1.guest.run(f"udevadm settle; mkfs.ext4 -q {device} && mkdir -p /srv && mount {device} /srv")
+        n1.guest.run(f"echo '{device} /srv ext4 defaults 0 0' >> /etc/fstab")
+
+        def stays(step: str) -> None:
+            wait_for(f"{step}: that the name stays is told", lambda: "prune-deferred" in n1.codes(), 45)
+            assert n1.maps()[ROOT] == "rootdisk", step
+            n1.guest.run("echo more >> /srv/log && sync")
+
+        n1.run("lun", "set", ROOT, "disable=1")
+        stays("disabled")
+        n1.run("lun", "unset", ROOT, "disable")
+        wait_in_sync(nodes)
+        n1.run("lun", "rm", ROOT)
+        stays("unmanaged")
+        digest = n1.ask("GET", "/v1/config", accept="text/plain").digest
+        assert n1.ask("PUT", "/v1/config", "", if_match=digest).status == 200
+        wait_for("only the name is left of ours", lambda: n1.apply()["state"] == "teardown", 45)
+        stays("an empty configuration")
+        n1.reconfigure()
+        assert n1.maps()[ROOT] == "rootdisk"
+
+        n1.guest.run("umount /srv && sed -i '/rootdisk/d' /etc/fstab")
+        n1.run("apply", "--now")
+        wait_for("nothing of ours is left", lambda: not n1.drop_ins() and n1.maps().get(ROOT) == ROOT, 45)
+        assert n1.allowed() == {ROOT}
+
+
 def test_a_blacklist_over_it_is_refused_and_a_local_one_is_outdone(guests: Callable[..., AbstractContextManager[list[Node]]]) -> None:
     """The old recipe `blacklist { wwid ".*" }` in the host's own file hides every LUN that has no exception; ours come with one."""
     with guests("n1") as nodes:
@@ -92,11 +130,8 @@ def test_a_blacklist_over_it_is_refused_and_a_local_one_is_outdone(guests: Calla
         n1.san.up(2)
         disk = Disk(n1)
         n1.guest.write("/etc/multipath.conf", f'blacklist {{\n\twwid ".*"\n}}\nblacklist_exceptions {{\n\twwid "^{ROOT}$"\n}}\n')
-        n1.guest.run("multipathd reconfigure")
-        make_cluster(nodes)
-        n1.run("defaults", "set", "polling-interval=1", "learn-window=0")
-        n1.run("lun", "add", OTHER)
-        wait_in_sync(nodes)
+        n1.reconfigure()
+        begin(nodes, ("lun", "add", OTHER))
         wait_for("the LUN has a map in spite of the blacklist", lambda: OTHER in n1.maps(), 30)
         disk.check("a local blacklist of everything")
         done = n1.run("overrides", "set", "-", stdin='blacklist {\n\tdevnode "^sd"\n}\n', check=False)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from scripts.cluster.nodes import wait_for
-from scripts.hostlab.node import CONF_DIR, DROP_INS, Node, make_cluster, wait_cells, wait_in_sync
+from scripts.hostlab.node import CONF_DIR, DROP_INS, Node, begin, wait_cells, wait_in_sync
 from scripts.hostlab.san import lun
 
 A, HAND_MADE = lun(1), lun(2)
@@ -20,10 +20,7 @@ def test_a_lun_from_adding_it_to_emptying_the_configuration(guests: Callable[...
         (n1,) = nodes
         n1.san.up(2)
         n1.allow_by_hand(HAND_MADE)
-        make_cluster(nodes)
-        n1.run("defaults", "set", "polling-interval=1", "max-polling-interval=2", "learn-window=0")
-        n1.run("lun", "add", A, "--alias", "vmpool-a", "--set", "no-path-retry=5")
-        wait_in_sync(nodes)
+        begin(nodes, ("lun", "add", A, "--alias", "vmpool-a", "--set", "no-path-retry=5"))
 
         text = n1.guest.read(f"{CONF_DIR}/{DROP_INS[0]}")
         assert 'alias "vmpool-a"' in text and 'no_path_retry "5"' in text
@@ -68,10 +65,7 @@ def test_standby_paths_are_no_failure_until_they_are_all_that_is_left(guests: Ca
     with guests("n1") as nodes:
         (n1,) = nodes
         n1.san.up(1)
-        make_cluster(nodes)
-        n1.run("defaults", "set", "polling-interval=1", "max-polling-interval=2", "learn-window=0")
-        n1.run("lun", "add", A)
-        wait_in_sync(nodes)
+        begin(nodes, ("lun", "add", A))
         wait_cells(nodes, A, "healthy")
         n1.san.alua(1, 2, 2)
         cell = wait_for("a path is on standby", lambda: (c := n1.lun(A)["nodes"]["n1"])["paths"]["standby"] == 1 and c, 30)
@@ -88,11 +82,7 @@ def test_a_daemon_that_stops_hangs_and_returns(guests: Callable[..., AbstractCon
     with guests("n1") as nodes:
         (n1,) = nodes
         n1.san.up(1)
-        make_cluster(nodes)
-        n1.run("defaults", "set", "polling-interval=1", "max-polling-interval=2", "learn-window=0")
-        n1.run("lun", "add", A)
-        n1.run("storage", "add", "multipath", "san")
-        wait_in_sync(nodes)
+        begin(nodes, ("lun", "add", A), ("storage", "add", "multipath", "san"))
         wait_cells(nodes, A, "healthy")
 
         n1.guest.run("kill $(pidof multipathd) && while pidof multipathd; do sleep 0.1; done")

@@ -4,21 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from scripts.cluster.nodes import wait_for
-from scripts.hostlab.node import Node
+from scripts.hostlab.node import Node, begin
 from scripts.hostlab.san import TARGET, lun, serve_iscsi
 
 A, B = lun(1), lun(2)
 DEVICE = "/dev/disk/by-id/dm-uuid-mpath-"
-
-
-def begin(node: Node, *commands: tuple[str, ...]) -> None:
-    """A cluster of one node, whose paths are expected as soon as they are seen, with this configuration."""
-    node.configure()
-    node.run("init", "--name", node.name, "--cluster", "lab")
-    node.start_agent()
-    node.run("defaults", "set", "learn-window=0")
-    for words in commands:
-        node.run(*words)
 
 
 def storage(node: Node, name: str) -> Any:
@@ -47,7 +37,7 @@ def test_a_volume_group_on_a_map(guests: Any) -> None:
     with guests("n1") as [node]:
         node.san.up(2)
         begin(
-            node,
+            [node],
             ("lun", "add", A),
             ("lun", "add", B),
             ("storage", "add", "multipath", "san"),
@@ -88,7 +78,7 @@ def test_a_volume_group_on_a_map(guests: Any) -> None:
 def test_a_group_that_nobody_named_a_lun_for_tells_who_needs_it(guests: Any) -> None:
     with guests("n1") as [node]:
         node.san.up(1)
-        begin(node, ("lun", "add", A), ("storage", "add", "lvm", "vm", "vgname=byhand"))
+        begin([node], ("lun", "add", A), ("storage", "add", "lvm", "vm", "vgname=byhand"))
         soon("the map is there", lambda: node.path_ids(A))
         assert node.lun(A)["expected_source"] == "none"
         node.guest.run(f"vgcreate -qq byhand {DEVICE}{A}")
@@ -105,7 +95,7 @@ def test_volumes_that_were_active_before_there_was_a_map(guests: Any) -> None:
         first, second = (path.device for path in node.san.paths(A))
         node.san.delete(second)  # LVM would use neither of two equal disks
         node.guest.run(f"vgcreate -qq onpath /dev/{first} && lvcreate -qq -Wn -L 8M -n lv1 onpath")
-        begin(node, ("storage", "add", "lvm", "vm", "vgname=onpath"), ("lun", "add", A))
+        begin([node], ("storage", "add", "lvm", "vm", "vgname=onpath"), ("lun", "add", A))
         soon("it is told", lambda: "lv-on-path" in storage(node, "vm")["reasons"])
         soon("LVM has changed to the map", lambda: storage(node, "vm")["vg"]["on"] == [A])
         assert f"active by a single path: {first}" in refused(node, "storage", "activate", "vm")
@@ -123,7 +113,7 @@ def test_a_target_is_logged_in_to_where_that_is_asked_for(guests: Any) -> None:
         serve_iscsi(target.guest, 1)
         node.guest.run("modprobe iscsi_tcp && iscsid")
         portals = [f"10.91.{net}.{target.guest.number}:3260" for net in (1, 2)]
-        begin(node, ("storage", "add", "iscsi", "tgt", f"target={TARGET}", f"portals={','.join(portals)}", "multipath=1"))
+        begin([node], ("storage", "add", "iscsi", "tgt", f"target={TARGET}", f"portals={','.join(portals)}", "multipath=1"))
         soon("the sessions are missed", lambda: storage(node, "tgt")["sessions"]["missing"] == portals)
         assert node.guest.run("iscsiadm -m session", check=False).code != 0
         node.run("storage", "set", "tgt", "login=yes")

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ def start(asked: dict[str, Any]) -> dict[str, Any]:
     return {"pid": process.pid}
 
 
+def clock(_asked: dict[str, Any]) -> dict[str, Any]:
+    """What CLOCK_MONOTONIC says here now."""
+    return {"ns": time.monotonic_ns()}
+
+
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -74,7 +80,7 @@ class Handler(socketserver.BaseRequestHandler):
                 self._pipe(asked["path"])
                 return
             try:
-                answer = {"run": run, "start": start}[asked["do"]](asked)
+                answer = {"run": run, "start": start, "clock": clock}[asked["do"]](asked)
             except OSError as fault:
                 answer = {"fault": str(fault)}
             self._answer(answer)
