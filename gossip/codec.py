@@ -12,6 +12,7 @@ import msgspec
 
 from gossip.messages import BULK, CLASSES, SESSION_BYTES, TYPES, Delta, Message, MessageClass
 from gossip.transport import Frames
+from store.errors import one_line
 from store.health import is_plain
 from store.limits import limit
 
@@ -69,7 +70,7 @@ def decode(header: bytes, body: bytes) -> Message:
     try:
         message = _decoders[kind].decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
-        raise BadMessage(f"a damaged {kind.name}: {fault}") from None
+        raise BadMessage(f"a damaged {kind.name}: {one_line(fault)}") from None
     if isinstance(message, Delta) and not all(is_plain(entry.cell) for part in message.health for entry in part.cells):
         raise BadMessage("a DELTA with health that is no plain data")
     return message

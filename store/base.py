@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from store.authors import Author, Authors
 from store.clocks import ACTOR_BYTES, Dot, dominates
+from store.errors import one_line
 from store.members import Ending
 
 _VERSION = 1
@@ -60,7 +61,7 @@ def decode_base(data: bytes) -> Base:
     try:
         stored = _decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
-        raise ValueError(f"not a base: {fault}") from None
+        raise ValueError(f"not a base: {one_line(fault)}") from None
     base = stored.base
     if stored.version != _VERSION:
         raise ValueError(f"a base of version {stored.version}")

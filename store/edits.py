@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from store.clocks import ACTOR_BYTES, Actor, Dot
 from store.document import Options
+from store.errors import one_line
 from store.limits import limit
 
 _Actor = Annotated[bytes, Meta(min_length=ACTOR_BYTES, max_length=ACTOR_BYTES)]
@@ -116,7 +117,7 @@ def decode_edit(raw: bytes) -> SignedEdit:
         body, signature = _envelope_decoder.decode(raw)
         edit = _body_decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as fault:
-        raise EditError(f"not an edit: {fault}") from None
+        raise EditError(f"not an edit: {one_line(fault)}") from None
     if (edit.identity or edit.nonce) and not _follows(edit):
         raise EditError("an edit whose actor does not follow from its identity and nonce")
     if edit.context.get(edit.actor, 0) != edit.counter - 1:

@@ -7,6 +7,11 @@ PathmeshError            something a person can act on: one line, a stable code,
 """
 
 
+def one_line(fault: object) -> str:
+    """A foreign fault's text as part of one line: a decoder quotes what it was sent, line breaks and all."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(fault))
+
+
 class PathmeshError(Exception):
     """A fault that a person can act on.
 

@@ -25,6 +25,7 @@ import msgspec
 from msgspec import Meta
 
 from store.cells import Cell, CellView, content_hash, pack
+from store.errors import one_line
 from store.limits import limit
 
 ABSENT = "absent"
@@ -387,7 +388,7 @@ def decode_stream(blob: bytes, now_ms: int) -> HealthStream:
     try:
         row = _row_decoder.decode(blob)
     except msgspec.MsgspecError as fault:
-        raise ValueError(f"a damaged health row: {fault}") from None
+        raise ValueError(f"a damaged health row: {one_line(fault)}") from None
     stream = HealthStream(row.node, row.head, UNKNOWN_AGE_MS, now_ms)
     stream.hold({held.cell.key: held for held in map(hold_foreign, row.entries)})
     stream.signature = row.signature

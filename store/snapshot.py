@@ -14,6 +14,7 @@ from store.authors import Author, Authors, founder, may_change
 from store.base import Base, decode_base, encode_base
 from store.clocks import Actor, Dot, covers, dominates
 from store.edits import SignedEdit, decode_edit
+from store.errors import one_line
 from store.fold import replaces
 from store.level import KindIs
 from store.limits import limit
@@ -81,7 +82,7 @@ def read_snapshot(data: bytes, cluster_id: str, verify: Verify, trusted: Mapping
     except SnapshotError:
         raise
     except (msgspec.MsgspecError, RecursionError, ValueError) as fault:
-        raise SnapshotError(f"not a snapshot: {fault}") from None
+        raise SnapshotError(f"not a snapshot: {one_line(fault)}") from None
     for actor, key in trusted.items():
         known = replica.authors.get(actor)
         _require(known is None or any(author.signing_key == key for author in known), "a known member has another key")

@@ -303,6 +303,12 @@ def test_an_edit_of_a_later_kind_that_is_folded_already_is_refused(scribe: Any) 
     assert "kind" in refused(scribe, replica, tamper)
 
 
+def test_a_name_of_several_lines_is_told_in_one(scribe: Any) -> None:
+    data = make_snapshot(grown(scribe)).replace(b"pathmesh-snapshot", b"pathmesh\nsnapsho\x1b")
+    with pytest.raises(SnapshotError, match=r"pathmesh\\nsnapsho\\x1b"):
+        read(scribe, data)
+
+
 def test_the_size_is_bounded(scribe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_snapshot(grown(scribe))
     monkeypatch.setitem(limits.LIMITS, "snapshot_bytes", limits.Limit(len(data) - 1, "bytes", "", ""))
