@@ -126,7 +126,8 @@ def test_older_events_come_when_asked_for(cluster: Any, visit: Any) -> None:
     for shown in (200, 300, 400, 500, 600):
         page.get_by_role("button", name="Older events").click()
         page.wait_for_function("(shown) => document.querySelectorAll('.event').length === shown", arg=shown)
-    assert page.locator(".event[data-cursor='1701']").count() == 1, "older than what was loaded at first"
+    oldest = page.locator(".event").last.get_attribute("data-cursor")  # beside what is kept, the cluster's own events may have come
+    assert oldest is not None and 1701 <= int(oldest) < 1801, "older than what was loaded at first"
     page.wait_for_selector(".panel-head:has-text('events are kept on this node')")
 
 

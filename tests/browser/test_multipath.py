@@ -68,7 +68,8 @@ def test_a_fault_is_seen_within_a_second_in_the_same_elements(cluster: Any, visi
     page = visit(n1).page
     shows(page, LUN_A, "n2", "healthy")
     element, line = cell(page, LUN_A, "n2").element_handle(), row(page, LUN_A).element_handle()
-    assert element.inner_text() == "2/2" and element.get_attribute("aria-label") == "n2: healthy, 2 of 2 paths usable"
+    label = element.get_attribute("aria-label") or ""  # it may say too that this cell changed often
+    assert element.inner_text() == "2/2" and label.startswith("n2: healthy, 2 of 2 paths usable")
     page.evaluate("([a, b]) => { a.dataset.same = b.dataset.same = 'yes'; window.moved = 0; }", [element, line])
     page.evaluate(
         """() => {
