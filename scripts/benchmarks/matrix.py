@@ -84,7 +84,7 @@ def _whole(wire: Wire) -> Reply:
 
 def allow(node: Node, luns: int) -> None:
     """Allow-list every LUN in one edit, and wait until the host has them all and they are reported."""
-    sections = [{"type": "wwid", "id": _wwid(number), "options": {"alias": f"lun-{number:04}"}} for number in range(luns)]
+    sections = [{"type": "wwid", "id": wwid(number), "options": {"alias": f"lun-{number:04}"}} for number in range(luns)]
     sections.append({"type": "multipath", "id": "san", "options": {}})
     digest = node.ask("GET", "/v1/config").digest
     answer = node.ask("PUT", "/v1/config", {"sections": sections}, if_match=digest)
@@ -120,7 +120,8 @@ def others(node: Node, luns: int, members: int) -> Iterator[Callable[[int, int],
             process.join(10)
 
 
-def _wwid(number: int) -> str:
+def wwid(number: int) -> str:
+    """The WWID of a LUN of the agent's own host."""
     return f"3600140500000000d{number:016x}"
 
 
@@ -128,7 +129,7 @@ def write_luns(node: Node, luns: int) -> None:
     """The LUN file of the agent's own host: so many LUNs with two paths each."""
     lines = []
     for number in range(luns):
-        lines += ["[[lun]]", f'wwid = "{_wwid(number)}"', 'vendor = "PURE"', 'product = "FlashArray"', f"size_bytes = {2**36}"]
+        lines += ["[[lun]]", f'wwid = "{wwid(number)}"', 'vendor = "PURE"', 'product = "FlashArray"', f"size_bytes = {2**36}"]
         for path in range(PATHS):
             lines += [
                 "[[lun.path]]",

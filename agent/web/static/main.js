@@ -15,6 +15,8 @@ const PANELS = {
   events: () => import("./panels/events.js"),
 };
 const FIRST = Object.keys(PANELS)[0];
+/** What the first panel does not need, and is not to wait for. */
+const MORE_STYLES = ["configuration.css", "lists.css", "history.css", "nodes.css"];
 const NOTICE_MS = 8000;
 
 const live = new Live();
@@ -92,6 +94,16 @@ function badge(panel, shown, meaning = "") {
 /** The panels that hold what somebody typed and did not save; such a panel's view says so by `unsaved()`. */
 const unsaved = () => [...mounted].filter(([, { view }]) => view?.unsaved?.()).map(([name]) => name);
 
+let styled = null;
+
+/** The styles of the other panels, once they are there. */
+function moreStyles() {
+  styled ??= Promise.all(MORE_STYLES.map((name) => new Promise((resolve) => {
+    document.head.append(h("link", { rel: "stylesheet", href: `/static/${name}`, on: { load: resolve, error: resolve } }));
+  })));
+  return styled;
+}
+
 async function route() {
   const { panel } = parsed();
   for (const [name, link] of links) attr(link, "aria-current", name === panel ? "page" : null);
@@ -106,13 +118,13 @@ async function route() {
   }
   shown = panel;
   // On a narrow screen the navigation scrolls.
-  if (moved) links.get(panel).scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (moved && mounted.size) links.get(panel).scrollIntoView({ block: "nearest", inline: "nearest" });
   if (!mounted.has(panel)) {
     // Panels stay when another one is shown: nothing that was typed, opened or scrolled to is lost.
     const section = h("section", { class: "panel", "data-panel": panel });
     main.append(section);
     mounted.set(panel, { section, view: null });
-    const module = await PANELS[panel]();
+    const [module] = await Promise.all([PANELS[panel](), panel === FIRST ? null : moreStyles()]);
     mounted.get(panel).view = module.mount(section, app);
   }
   const { section, view } = mounted.get(panel);

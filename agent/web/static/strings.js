@@ -13,7 +13,6 @@ export const language = (navigator.languages ?? [navigator.language])
 const regional = (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(language)) ?? language;
 
 const words = CATALOGUES[language];
-const plurals = once(() => new Intl.PluralRules(regional));
 const numbers = once(() => new Intl.NumberFormat(regional));
 const collator = once(() => new Intl.Collator(regional, { numeric: true, sensitivity: "base" }));
 const sizes = once(() => new Intl.NumberFormat(regional, { maximumSignificantDigits: 3 }));
@@ -33,10 +32,10 @@ function once(make) {
 export function t(key, values = {}) {
   let found = words[key];
   if (found === undefined) throw new RangeError(`no text ${key}`);
-  if (typeof found === "object") found = found[plurals().select(values.n)] ?? found.other;
+  if (typeof found === "object") found = values.n === 1 ? found.one : found.other; // as both languages have it
   return found.replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name];
-    return typeof value === "number" ? numbers().format(value) : String(value);
+    return typeof value === "number" ? number(value) : String(value);
   });
 }
 
@@ -46,7 +45,7 @@ export function tOr(key, other) {
 }
 
 /** A number. */
-export const number = (value) => numbers().format(value);
+export const number = (value) => (Number.isInteger(value) && Math.abs(value) < 1000 ? String(value) : numbers().format(value));
 
 /** A size in bytes, in binary units. */
 export function size(bytes) {

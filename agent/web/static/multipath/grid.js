@@ -8,7 +8,7 @@ import { size, t } from "../strings.js";
 import { cellLabel, cellText, sameCell, stateWord } from "./cells.js";
 
 const ROW_PX = 42;
-const OVERSCAN = 8;
+const OVERSCAN = 5;
 const MOST_FLASHES = 16; // more at once is no news of a cell
 const FIXED = ["name", "array", "size", "storages"];
 const FLASH = { duration: 1600, easing: "ease-out" };
@@ -37,13 +37,7 @@ class RowView {
       attr(this.mark, "data-state", row.state);
       attr(this.element, "data-row-state", row.state);
     }
-    text(this.name, row.name);
-    text(this.sub, row.alias ? row.id : row.configured ? "" : t("multipath.not-configured"));
-    attr(this.words, "title", visible(row.alias ? `${row.alias} ${row.id}` : row.id));
-    text(this.array, row.array || "–");
-    text(this.size, row.size === null ? "–" : size(row.size));
-    text(this.storages, row.storages.join(", ") || "–");
-    attr(this.storages, "title", visible(row.storages.join(", ")));
+    if (before?.about !== row.about) this.#paintAbout(row);
     nodes.forEach((node, index) => {
       const cell = row.cells.get(node);
       const shown = this.shown[index];
@@ -57,6 +51,16 @@ class RowView {
       this.shown[index] = cell;
     });
     return changed;
+  }
+
+  #paintAbout(row) {
+    text(this.name, row.name);
+    text(this.sub, row.alias ? row.id : row.configured ? "" : t("multipath.not-configured"));
+    attr(this.words, "title", visible(row.alias ? `${row.alias} ${row.id}` : row.id));
+    text(this.array, row.array || "–");
+    text(this.size, row.size === null ? "–" : size(row.size));
+    text(this.storages, row.storages.join(", ") || "–");
+    attr(this.storages, "title", visible(row.storages.join(", ")));
   }
 
   label(open) {
@@ -104,10 +108,11 @@ export class Grid {
     this.element.addEventListener("click", (event) => this.#clicked(event));
     this.element.addEventListener("mouseover", ({ target }) => target.matches?.(".cell") && attr(target, "title", target.getAttribute("aria-label")));
     new ResizeObserver(() => {
+      const taller = this.element.clientHeight > this.#view;
       this.#view = this.element.clientHeight;
       this.#wide = this.element.clientWidth;
       for (const { element } of this.#open.values()) this.#widen(element);
-      this.render();
+      if (taller) this.render();
     }).observe(this.element);
     this.#measure = new ResizeObserver(() => this.#layout());
     const print = matchMedia("print");

@@ -13,7 +13,10 @@ function cellOf([state, usable, expected, reasons = [], last = null]) {
 
 function rowOf(brief) {
   const array = [brief.vendor, brief.product].filter(Boolean).join(" ");
+  const storages = [...new Set(brief.storages ?? [])];
   return {
+    // All that a row says beside its states, to see at once whether any of it is another.
+    about: JSON.stringify([brief.alias, array, brief.size_bytes, brief.configured, storages]),
     key: `${brief.kind} ${brief.id}`,
     kind: brief.kind,
     id: brief.id,
@@ -22,7 +25,7 @@ function rowOf(brief) {
     array,
     size: brief.size_bytes ?? null,
     configured: brief.configured !== false,
-    storages: [...new Set(brief.storages ?? [])],
+    storages,
     expected: brief.expected_nodes ?? [],
     state: brief.state,
     since: brief.since,

@@ -20,6 +20,7 @@ class Multipath {
   #grid;
   #query = parseQuery({});
   #ranks = null;
+  #abouts = new Map();
   #typing = 0;
   #painted = false;
 
@@ -122,26 +123,20 @@ class Multipath {
 
   #changed(keys) {
     const start = performance.now();
-    if (keys === null || [...keys].some((key) => this.#renamed(key))) this.#ranks = null;
+    const told = keys === null || [...keys].some((key) => this.#matrix.get(key)?.about !== this.#abouts.get(key));
+    if (told) this.#ranks = null;
     this.#head();
     this.#grid.update(keys);
     this.#arrange();
-    this.#options();
+    if (told) this.#options();
     this.#mark(start);
   }
-
-  #renamed(key) {
-    const row = this.#matrix.get(key);
-    return row === undefined || this.#names?.get(key) !== row.name;
-  }
-
-  #names = null;
 
   #arrange({ anew = false } = {}) {
     const rows = [...this.#matrix.values()];
     if (this.#ranks === null) {
       this.#ranks = nameRanks(rows);
-      this.#names = new Map(rows.map((row) => [row.key, row.name]));
+      this.#abouts = new Map(rows.map((row) => [row.key, row.about]));
     }
     const fit = fits(this.#query);
     const held = anew ? new Set() : this.#grid.held;
