@@ -196,7 +196,8 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         node = Node(settings, birth, *acting, counters, history, events, sources, web)
         api = make_app(node)
         server = make_server(api, events.end_streams)
-        web.attach(WebApp(web, api, load_files()), events.end_streams)
+        if web.listen is not None:
+            web.attach(WebApp(web, api, load_files()), events.end_streams)
         sources.started()
         await events.save()
         stack.callback(sources.stopped)

@@ -24,7 +24,7 @@ from gossip.runner import boottime_ms
 from gossip.sockets import check_file_limit
 from store import level
 from store.cells import GOSSIP_REACH
-from store.errors import PathmeshError, UsageError
+from store.errors import PathmeshError, UsageError, listed
 from store.limits import limit
 from store.matrix import Reporter
 from store.members import MemberState
@@ -316,5 +316,4 @@ def _is_loopback(endpoint: str) -> bool:
 
 def _named(names: Any) -> str:
     """A few of the names, and how many more there are."""
-    found = sorted(names)
-    return ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+    return listed(sorted(names), _NAMED)

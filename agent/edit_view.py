@@ -11,6 +11,7 @@ from agent.past import Past, rank
 from store.clocks import Dot, covers
 from store.document import Options
 from store.edits import LATE, Edit, SignedEdit
+from store.errors import listed
 from store.members import MEMBER_PREFIX, Member, MemberState, read_member
 from store.replica import Replica
 
@@ -55,7 +56,7 @@ def edit_line(edit: Edit, *, late: bool = False) -> str:
 
 
 def _named(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    return listed(keys, 3)
 
 
 def is_late(replica: Replica, edit: Edit) -> bool:

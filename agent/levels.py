@@ -8,7 +8,7 @@ from agent.writes import Writer
 from gossip.engine import Engine
 from store import level
 from store.clocks import Dot
-from store.errors import PathmeshError, UsageError
+from store.errors import PathmeshError, UsageError, listed
 from store.members import Role
 
 
@@ -55,7 +55,7 @@ class Levels:
         missing = level.not_speaking(wanted, self.spoken())
         if missing:
             raise UsageError(
-                f"level {wanted} is not spoken by {', '.join(missing[:20])}{f' and {len(missing) - 20} more' if len(missing) > 20 else ''}",
+                f"level {wanted} is not spoken by {listed(missing, 20)}",
                 code="level-not-spoken",
                 hint="upgrade them first; retire those that are gone for good",
             )

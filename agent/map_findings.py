@@ -7,6 +7,7 @@ from agent.findings import Finding
 from agent.flags import FLAGS, worst_first
 from agent.node import Node
 from store.cells import MULTIPATH_MAP, NVME_SUBSYSTEM
+from store.errors import listed
 
 _NAMED = 3
 
@@ -23,9 +24,4 @@ def map_findings(node: Node) -> Iterator[Finding]:
     for flag in sorted(found, key=worst_first):
         if flag in FLAGS:
             severity, meaning, hint = FLAGS[flag]
-            yield Finding(flag, severity, f"{_named(found[flag])}: {meaning}", hint)
-
-
-def _named(titles: list[str]) -> str:
-    more = f" and {len(titles) - _NAMED} more" if len(titles) > _NAMED else ""
-    return ", ".join(titles[:_NAMED]) + more
+            yield Finding(flag, severity, f"{listed(found[flag], _NAMED)}: {meaning}", hint)

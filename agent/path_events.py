@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from agent.cell_view import said, said_all
 from store.cells import CellView
+from store.errors import listed
 from store.matrix import CellState
 
 SHOWN = 8
@@ -47,9 +48,4 @@ def _moved(before: Sequence[str], after: Sequence[str]) -> tuple[list[str], list
 
 
 def _named(names: Sequence[str]) -> str:
-    few = ", ".join(names[:SHOWN])
-    return (
-        ("the path " if len(names) == 1 else f"{len(names)} paths: ")
-        + few
-        + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-    )
+    return ("the path " if len(names) == 1 else f"{len(names)} paths: ") + listed(names, SHOWN)

@@ -4,7 +4,7 @@ Nothing here reads the database. News only mark what is out of date; it is worke
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -131,24 +131,25 @@ class Picture:
 
     def encoded_rows(self, keys: Iterable[tuple[str, str]]) -> list[bytes]:
         """The JSON of rows, each encoded once for as long as it does not change."""
-        self._refresh()
-        encoded = []
-        for key in keys:
-            found = self._encoded.get(key)
-            if found is None:
-                found = self._encoded[key] = msgspec.json.encode(row_json(self._rows[key[0]][key[1]], self.seq))
-            encoded.append(found)
-        return encoded
+        return self._rows_as(keys, self._encoded, lambda row: row_json(row, self.seq))
 
     def brief_rows(self, keys: Iterable[tuple[str, str]]) -> list[bytes]:
         """The same in brief: see `agent.brief_rows`."""
+
+        def brief(row: Row) -> dict[str, Any]:
+            return brief_row(row, self._configured.get((row.kind, row.id), {}), self.since(row.kind, row.id))
+
+        return self._rows_as(keys, self._brief, brief)
+
+    def _rows_as(
+        self, keys: Iterable[tuple[str, str]], kept: dict[tuple[str, str], bytes], document: Callable[[Row], dict[str, Any]]
+    ) -> list[bytes]:
         self._refresh()
         encoded = []
         for key in keys:
-            found = self._brief.get(key)
+            found = kept.get(key)
             if found is None:
-                row = brief_row(self._rows[key[0]][key[1]], self._configured.get(key, {}), self.since(*key))
-                found = self._brief[key] = msgspec.json.encode(row)
+                found = kept[key] = msgspec.json.encode(document(self._rows[key[0]][key[1]]))
             encoded.append(found)
         return encoded
 

@@ -18,11 +18,12 @@ from apply.inuse import InUse
 from apply.lvm import Lvm
 from apply.model import Model, Storage
 from apply.option_tables import Scope
+from apply.storages import nodes_of
 from apply.volume_groups import Report, check_creation, on_base, on_path, single_paths
-from apply.volumes import base_map, check_device, chosen_volumes, logical_volumes, nodes_of, usable_storage
+from apply.volumes import base_map, check_device, chosen_volumes, logical_volumes, usable_storage
 from store.cells import MULTIPATH_MAP
 from store.document import STORAGE_PREFIX, WWID_PREFIX
-from store.errors import UnavailableError, UsageError
+from store.errors import UnavailableError, UsageError, listed
 from store.matrix import Reporter
 
 _NAMED = 4
@@ -165,7 +166,9 @@ class StorageActs:
         others = nodes_of(storage, model, self._picture.node_names()) - {self._name}
         if not others and await self._caught_up():
             return
-        what = f"is for other nodes too ({_listed(sorted(others))})" if others else "may be for other nodes that are not known here yet"
+        what = (
+            f"is for other nodes too ({listed(sorted(others), _NAMED)})" if others else "may be for other nodes that are not known here yet"
+        )
         hint = f"name those that are needed here: pathmesh storage activate {storage.id} VOLUME…; all of them: --all"
         raise UsageError(f"the volume group {group} {what}, which may use its volumes", code="shared-group", hint=hint)
 
@@ -231,7 +234,7 @@ class StorageActs:
             message = f"{node} has a volume group {storage.options['vgname']} already, which is not to be seen here"
             raise UsageError(message, code="vg-exists", hint=f"pathmesh storage status {storage.id}; choose another `vgname`")
         if found.unknown:
-            why = _listed([f"{node}: {reason}" for node, reason in sorted(found.unknown.items())])
+            why = listed([f"{node}: {reason}" for node, reason in sorted(found.unknown.items())], _NAMED)
             message = f"it is not known whether other nodes use the LUN {wwid}: {why}"
             options = " ".join(f"--ignore-node {node}" for node in sorted(found.unknown)[:_NAMED])
             hint = f"bring them back; or make sure that they do not use it, and say so: {options}"
@@ -258,7 +261,7 @@ class StorageActs:
             hint += f"volumes that are active by the path keep it: pathmesh storage deactivate {storage.id}"
             raise UnavailableError(message, code="pv-on-path", hint=hint)
         if twice := [device.name for device in members if device.duplicate]:
-            message = f"LVM sees devices of the volume group {name} more than once: {_listed(twice)}"
+            message = f"LVM sees devices of the volume group {name} more than once: {listed(twice, _NAMED)}"
             raise UnavailableError(
                 message, code="duplicate-pv", hint="are they paths of one LUN, or is one a copy (a snapshot) of the other?"
             )
@@ -284,8 +287,3 @@ def _group_of(storage: Storage) -> str:
         hint = f"pathmesh storage set {storage.id} vgname=NAME"
         raise UsageError(f"the storage {storage.id} names no volume group", code="missing-option", hint=hint)
     return group
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

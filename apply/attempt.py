@@ -54,6 +54,18 @@ class Attempt:
         return self.desired.rendered.files.get(MAIN)
 
     @property
+    def waiting(self) -> tuple[ApplyError, ...]:
+        """What has to stay as yet: an error for each line, and for each name whose line is not told of."""
+        told_of = {error.wwid for error in self.deferred}
+        hint = "it goes by itself once that is over"
+        names = (
+            ApplyError("prune-deferred", f"{wwid} keeps its name {name!r}: in use: {use}", hint, wwid=wwid)
+            for wwid, (name, use) in self.kept_names.items()
+            if wwid not in told_of
+        )
+        return (*self.deferred, *names)
+
+    @property
     def frees(self) -> bool:
         """Whether a LUN has the name that another one is to have: then names are taken away first, though all files may be as they should.
 
@@ -120,21 +132,10 @@ def judged(attempt: Attempt, findings: Findings, now: float) -> ApplyOutcome:
         notes.append(ApplyError("restart-required", "marginal_pathgroups fpin changed", "systemctl restart multipathd, when it suits"))
     attempt.notes = list(dict.fromkeys(notes))
     state = ApplyState.FAILED if findings.errors else ApplyState.IN_SYNC
-    waiting = [*attempt.deferred, *names_deferred(attempt)]
-    if attempt.desired.empty and waiting and not findings.errors:
+    if attempt.desired.empty and attempt.waiting and not findings.errors:
         state = ApplyState.TEARDOWN
     applied = not findings.broken and not findings.overridden
-    return finished(attempt, state, [*findings.errors, *waiting], now, applied=applied)
-
-
-def names_deferred(attempt: Attempt) -> list[ApplyError]:
-    """An error for each name that stays, unless its line is told of already."""
-    told_of = {error.wwid for error in attempt.deferred}
-    return [
-        ApplyError("prune-deferred", f"{wwid} keeps its name {name!r}: in use: {use}", "it goes by itself once that is over", wwid=wwid)
-        for wwid, (name, use) in attempt.kept_names.items()
-        if wwid not in told_of
-    ]
+    return finished(attempt, state, [*findings.errors, *attempt.waiting], now, applied=applied)
 
 
 def finished(attempt: Attempt, state: ApplyState, errors: Collection[ApplyError], now: float, *, applied: bool = False) -> ApplyOutcome:

@@ -21,7 +21,7 @@ from apply.sessions import Session
 from apply.storages import ExpectedNodes
 from apply.topology import PATHS_COMMAND, SIZES_COMMAND, Seen, Topology, clean, parse, parse_paths, parse_sizes
 from store.cells import Cell
-from store.errors import PathmeshError
+from store.errors import PathmeshError, listed
 from store.records import Records
 
 Read = TypeVar("Read")
@@ -278,15 +278,12 @@ def _accepted(baselines: Mapping[str, Baseline], acceptances: Mapping[str, Accep
 
 
 def _bare_note(bare: Sequence[Session]) -> str:
-    shown = ", ".join(f"{session.target} at {session.portal}" for session in bare[:3])
-    more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
-    return (
-        f"session-without-path: logged in without any disk: {shown}{more}; the array's masking, or a rescan: iscsiadm -m session --rescan"
-    )
+    shown = listed([f"{session.target} at {session.portal}" for session in bare], 3)
+    return f"session-without-path: logged in without any disk: {shown}; the array's masking, or a rescan: iscsiadm -m session --rescan"
 
 
 def _lost_note(lost: Sequence[str]) -> str:
-    shown = ", ".join(map(clean, lost[:3])) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+    shown = listed([*map(clean, lost)], 3)
     return f"the learned paths could not be read at the agent's start: {shown}; the others are asked, and what they lack is learned anew"
 
 

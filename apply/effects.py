@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from apply.filters import hidden_maps, hidden_problem, loss_problem, losses, unchecked
+from apply.filters import brought_about, hidden_maps, hidden_problem, loss_problem, losses, unchecked
 from apply.hosts import Hosts
 from apply.keywords import FILE, Section, since
 from apply.model import Model
@@ -40,12 +40,12 @@ def hiding(before: Model, after: Model, hosts: Hosts) -> list[Problem]:
     found = losses(_statements(after.overrides), wwids, hosts)
     if found and before.overrides:
         known = losses(_statements(before.overrides), earlier & wwids, hosts)
-        found = {key: loss for key, loss in found.items() if key not in known or loss.luns.keys() - known[key].luns.keys()}
+        found = brought_about(found, known)
     problems = [loss_problem(loss) for loss in found.values()]
     if before.overrides != after.overrides and (maps := hosts.maps_besides(enabled)):
         hidden = hidden_maps(_statements(after.overrides), maps)
         known = hidden_maps(_statements(before.overrides), maps) if hidden and before.overrides else {}
-        problems += [hidden_problem(loss) for key, loss in hidden.items() if key not in known or loss.luns.keys() - known[key].luns.keys()]
+        problems += map(hidden_problem, brought_about(hidden, known).values())
     return problems
 
 

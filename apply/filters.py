@@ -77,6 +77,11 @@ def hidden_maps(
     return found
 
 
+def brought_about(found: Mapping[tuple[str, ...], Loss], known: Mapping[tuple[str, ...], Loss]) -> dict[tuple[str, ...], Loss]:
+    """The rules of `found` that are not `known`, or take something there that they did not take before."""
+    return {key: loss for key, loss in found.items() if key not in known or loss.luns.keys() - known[key].luns.keys()}
+
+
 def _note(found: dict[tuple[str, ...], Loss], wwid: str, hit: tuple[FilterRule, str] | None) -> None:
     if hit is not None:
         rule, what = hit

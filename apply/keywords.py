@@ -235,11 +235,14 @@ _PER_MAP: Mapping[str, Reader] = {
 }
 """What `defaults`, `device`, `overrides` and `multipath` share."""
 
+SYNONYMS: Mapping[str, str] = {"checker": "path_checker"}
+"""Another word that multipathd takes for a keyword, and the one that it prints."""
+
 _PER_PATH: Mapping[str, Reader] = {
     "uid_attribute": Text(),
     "getuid_callout": Text(),
     "path_checker": _as_option("path_checker"),
-    "checker": _as_option("path_checker"),
+    **{word: _as_option(keyword) for word, keyword in SYNONYMS.items()},
     "alias_prefix": Text(forbidden="/"),
     "fast_io_fail_tmo": _OFF_OR_NUMBER,
     "dev_loss_tmo": LossTimeout(),

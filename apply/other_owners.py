@@ -12,6 +12,7 @@ from apply.confsyntax import Block, multipaths, parse
 from apply.hostpaths import HostPaths
 from apply.managed import NAMES
 from apply.render import MAIN
+from store.errors import listed
 
 HEAD_BYTES = 2000
 """Marks stand at the top of a file."""
@@ -44,8 +45,7 @@ def other_owners(paths: HostPaths) -> tuple[str, ...]:
         owner = owner_of(text)
         shared = _shared(ours, parse(text)) if owner else []
         if shared:
-            more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
-            both = f"{', '.join(shared[:3])}{more}"
+            both = listed(shared, 3)
             notes.append(f"duplicate-multipath-owner: {path} is written by {owner} and sets {both} too: let one of the two do it")
     return tuple(notes)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from apply.ere import read_rule
-from apply.keywords import FILE, Effect, Expression, Section, nearest
+from apply.keywords import FILE, SYNONYMS, Effect, Expression, Section, nearest
 from apply.option_tables import PINNED, REFUSED
 from apply.options import canonical_name
 from apply.problems import Problem, Severity
@@ -199,7 +199,7 @@ class _Checker:
         if name == "devices":
             yield from _same_devices(statements)
         for statement in statements:
-            keyword = _SYNONYMS.get(statement.keyword, statement.keyword)
+            keyword = SYNONYMS.get(statement.keyword, statement.keyword)
             if keyword in seen and keyword not in grammar.repeats:
                 what = "more than once; the last one holds" if statement.value is not None else "more than once; keep one"
                 message = f"{keyword} is here {what} (first in line {seen[keyword]})"
@@ -287,9 +287,6 @@ def _incomplete(parent: str, statement: Statement) -> Iterator[Problem]:
     elif statement.keyword == "protocol" and not any(_PROTOCOL_TYPE.read(kind).effect is Effect.TAKEN for kind in _types(statement)):
         message = "a protocol without a type that multipathd knows is dropped"
         yield finding("overrides-incomplete", statement, message, "such as type scsi:fcp", Severity.WARNING)
-
-
-_SYNONYMS = {"checker": "path_checker"}
 
 
 def _intervals(statements: Sequence[Statement]) -> Iterator[Problem]:

@@ -13,9 +13,9 @@ import msgspec
 from apply.confsyntax import multipaths, parse
 from apply.journal import Remembered
 from apply.managed import NAMES, hashes_of, is_managed, sha256
-from apply.render import MAIN, Rendered, RenderedFile, body, is_ours
+from apply.render import MAIN, Rendered, RenderedFile, body, is_ours, text_of
 from apply.wwids_file import AllowList
-from store.errors import PathmeshError
+from store.errors import PathmeshError, listed
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,9 @@ def _takes_away(present: bytes | None, wanted: RenderedFile | None, configured: 
     if _wwid_lines(before) - _wwid_lines(after):
         return True
     old, new = parse(before), parse(after)
-    blocks = multipaths(new)
-    unnamed = (wwid for wwid, values in multipaths(old).items() if "alias" in values and "alias" not in blocks.get(wwid, {}))
-    left = (wwid for wwid, values in multipaths(old).items() if wwid not in configured and values.keys() - blocks.get(wwid, {}).keys())
+    blocks, former = multipaths(new), multipaths(old)
+    unnamed = (wwid for wwid, values in former.items() if "alias" in values and "alias" not in blocks.get(wwid, {}))
+    left = (wwid for wwid, values in former.items() if wwid not in configured and values.keys() - blocks.get(wwid, {}).keys())
     return bool(old.merged("defaults").keys() - new.merged("defaults").keys()) or any(unnamed) or any(left)
 
 
@@ -169,10 +169,8 @@ def leaving_names(desired: Desired, verified: Mapping[str, RenderedFile], owned:
     They may be in use. A LUN without an alias is among them only if its line in the allow-list is ours, which stays as long: then the rest
     of what makes its map has to stay too. A name that another LUN is to have is not among them.
     """
-    if MAIN not in verified:
-        return {}
     taken = set(wanted_names(desired).values())
-    blocks = multipaths(parse(verified[MAIN].content.decode("utf-8", "replace")))
+    blocks = multipaths(parse(text_of(verified.get(MAIN))))
     leaving = {wwid: values.get("alias", wwid) for wwid, values in blocks.items() if wwid not in desired.allow_list}
     return {wwid: name for wwid, name in sorted(leaving.items()) if name not in taken and (name != wwid or wwid in owned)}
 
@@ -196,5 +194,4 @@ def names_to_free(names: Mapping[str, str], live: Mapping[str, str]) -> frozense
 
 def sorted_names(names: Iterable[str], limit: int = 5) -> str:
     """A few of the names for a message, and how many more there are."""
-    found = sorted(names)
-    return ", ".join(found[:limit]) + (f" and {len(found) - limit} more" if len(found) > limit else "")
+    return listed(sorted(names), limit)

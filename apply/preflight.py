@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apply.attempt import Attempt
 from apply.confsyntax import multipaths, parse
-from apply.filters import Loss, hidden_maps, loss_message
+from apply.filters import Loss, brought_about, hidden_maps, loss_message
 from apply.hostpaths import HostPaths
 from apply.hosts import Sighting, protocol_of
 from apply.inuse import InUse
@@ -65,7 +65,7 @@ def hidden_by_overrides(live: Live, managed: Collection[str], before: str, after
     elsewhere = [statement for text in others for statement in statements_of(text)[0]]
     hidden = hidden_maps(statements_of(after)[0], maps, elsewhere)
     known = hidden_maps(statements_of(before)[0], maps, elsewhere) if hidden and before else {}
-    return [_hidden(loss) for key, loss in hidden.items() if key not in known or loss.luns.keys() - known[key].luns.keys()]
+    return list(map(_hidden, brought_about(hidden, known).values()))
 
 
 def _sighting(found: Map, seen: Seen | None) -> Sighting:

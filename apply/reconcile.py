@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import msgspec
 
-from apply.attempt import Attempt, finished, intent, judged, names_deferred, neutral_main, outcome_of, told
+from apply.attempt import Attempt, finished, intent, judged, neutral_main, outcome_of, told
 from apply.confsyntax import parse
 from apply.daemon import Daemon, ReconfigureFailed, ReconfigurePending, Timing
 from apply.dropins import DropIns, Reach, WriteFailed
@@ -132,8 +132,7 @@ class Reconciler:
             refused = [*held.errors, *held.notes]
         elif attempt.before is not None:
             refused = await self._preflight(attempt, attempt.before)
-        deferred = (*attempt.deferred, *names_deferred(attempt))
-        found = preview(attempt.plan.append, attempt.ready, attempt.names, attempt.before, deferred=deferred, refused=refused)
+        found = preview(attempt.plan.append, attempt.ready, attempt.names, attempt.before, deferred=attempt.waiting, refused=refused)
         return replace(found, kept_names={wwid: name for wwid, (name, _) in attempt.kept_names.items()})
 
     async def _begin(self, desired: Desired, remembered: Remembered, *, force: bool) -> Attempt:
@@ -270,10 +269,9 @@ class Reconciler:
             others = await self._ownership.disable(attempt.ready)
             await self._install(attempt)
             await self._forget(attempt, attempt.ready, others)
-            waiting = [*attempt.deferred, *names_deferred(attempt)]
-            await self._torn_down(attempt, finished(attempt, ApplyState.NOT_APPLICABLE, waiting, self._clock()))
+            await self._torn_down(attempt, finished(attempt, ApplyState.NOT_APPLICABLE, attempt.waiting, self._clock()))
         attempt.notes.append(told(error))
-        return finished(attempt, ApplyState.NOT_APPLICABLE, [*attempt.deferred, *names_deferred(attempt)], self._clock())
+        return finished(attempt, ApplyState.NOT_APPLICABLE, attempt.waiting, self._clock())
 
     async def _preflight(self, attempt: Attempt, live: Live) -> list[ApplyError]:
         return await refusals(attempt, live, self._paths, self._in_use, accept_renames=self._accept_renames)

@@ -88,6 +88,11 @@ def _chains(model: Model, everyone: frozenset[str]) -> dict[str, dict[Consumer, 
     return chains
 
 
+def nodes_of(storage: Storage, model: Model, members: Collection[str]) -> frozenset[str]:
+    """The members on which a storage may be used: those that it shares with its bases."""
+    return _down(storage, model, frozenset(members))[1]
+
+
 def _down(storage: Storage, model: Model, everyone: frozenset[str]) -> tuple[str, frozenset[str]]:
     """The LUN at the end of a storage's chain of bases ("" if it ends elsewhere), and the nodes that all of it shares."""
     nodes = _nodes(storage, everyone)

@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from apply.classify import USABLE, PathClass, path_class
 from apply.confsyntax import Block, multipaths, parse
+from apply.keywords import SYNONYMS
 from apply.live import Live
 from apply.outcome import ApplyError
 from apply.plan import sorted_names
@@ -183,7 +184,7 @@ def _devices(root: Block) -> dict[tuple[str, str, str], dict[str, str]]:
 
 def _spelled(values: Mapping[str, str]) -> dict[str, str]:
     """The keywords as multipathd prints them: it takes another word for one of them."""
-    return {"path_checker" if key == "checker" else key: value for key, value in values.items()}
+    return {SYNONYMS.get(key, key): value for key, value in values.items()}
 
 
 def _wrong_names(wanted: Wanted, live: Live) -> list[ApplyError]:

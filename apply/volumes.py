@@ -40,12 +40,6 @@ def usable_storage(model: Model, name: str, node: str) -> Storage:
     return storage
 
 
-def nodes_of(storage: Storage, model: Model, members: Collection[str]) -> frozenset[str]:
-    """The members on which a storage may be used: those that it shares with its bases."""
-    nodes = frozenset(members) if storage.nodes is None else storage.nodes.intersection(members)
-    return nodes if storage.base is None else nodes & nodes_of(model.storages[storage.base[0]], model, members)
-
-
 def base_map(model: Model, storage: Storage) -> str:
     """The WWID of the map that an `lvm` storage stands on; UsageError `no-base` or `broken-base` if none is named that can be used."""
     if storage.base is None:

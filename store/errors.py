@@ -6,10 +6,17 @@ PathmeshError            something a person can act on: one line, a stable code,
 └── UnavailableError     something this node needs cannot be reached or used now (socket, database, disk)
 """
 
+from collections.abc import Sequence
+
 
 def one_line(fault: object) -> str:
     """A foreign fault's text as part of one line: a decoder quotes what it was sent, line breaks and all."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(fault))
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first `most` names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class PathmeshError(Exception):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from apply.model import Model, build
-from apply.volumes import base_map, check_device, chosen_volumes, device_number, logical_volumes, nodes_of, usable_storage, volumes_of
+from apply.storages import nodes_of
+from apply.volumes import base_map, check_device, chosen_volumes, device_number, logical_volumes, usable_storage, volumes_of
 from apply.wwid import device_path
 from store.errors import UnavailableError, UsageError
 
