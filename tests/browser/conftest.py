@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from scripts.cluster.nodes import Cluster, Node, running
+from scripts.cluster.nodes import Cluster, Node, running, wait_for
+from scripts.cluster.sample import device
 from scripts.cluster.scenario import load_sample, write_sample_luns
 
 ARGUMENTS = (
@@ -50,14 +51,79 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A cluster and the configuration and the overrides that it began with."""
+
+    cluster: Cluster
+    config: str
+    overrides: str
+
+    def settle(self) -> None:
+        """Until every node knows of every node that it is online, in sync and healthy with this configuration."""
+        for node in self.cluster.nodes:
+            wait_for(f"{node.name} sees the sample, healthy", lambda node=node: self._settled(node), 40)
+
+    def _settled(self, node: Node) -> bool:
+        status, nodes = node.get("/v1/status"), node.get("/v1/nodes")["nodes"]
+        return (
+            status["cluster_state"] == "healthy"
+            and len(status["luns"]) == 2
+            and len(nodes) == len(self.cluster.nodes)
+            and all(each["state"] == "online" for each in nodes)
+            and config_text(node) == self.config
+            and node.get("/v1/overrides")["text"] == self.overrides
+            and not node.get("/v1/conflicts")["conflicts"]
+            and node.get("/v1/rollout")["done"]
+        )
+
+    def put_back(self) -> None:
+        """Give every host its paths and the cluster its configuration again."""
+        for node in self.cluster.nodes:
+            for number in (0, 1):
+                for fabric in (1, 2):
+                    node.ask_host(f"add path {device(number, fabric)}")
+                    node.ask_host(f"reinstate path {device(number, fabric)}")
+        one_state(self.cluster)
+        first = self.cluster.nodes[0]
+        for path, text in (("/v1/config", self.config), ("/v1/overrides", self.overrides)):
+            found = first.ask("GET", path, accept="text/plain")
+            if found.body.decode() != text:
+                answer = first.ask("PUT", path, text, if_match=found.digest)
+                assert answer.status == 200, answer
+
+
+def one_state(cluster: Cluster) -> None:
+    """Until every node has the same configuration."""
+
+    def same() -> bool:
+        return len({(n.ask("GET", "/v1/config").digest, n.ask("GET", "/v1/overrides").digest) for n in cluster.nodes}) == 1
+
+    wait_for("one configuration on every node", same)
+
+
+def config_text(node: Node) -> str:
+    """The configuration as a node has it."""
+    return node.ask("GET", "/v1/config", accept="text/plain").body.decode()
+
+
 @pytest.fixture(scope="session")
-def cluster(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three nodes with the sample configuration, for all tests; each leaves it as it found it."""
+def sample(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
+    """Three nodes with the sample configuration, for all tests."""
     made = Cluster(tmp_path_factory.mktemp("c"), 3, web=True)
     write_sample_luns(made)
     with running(made):
         load_sample(made)
-        yield made
+        first = made.nodes[0]
+        yield Sample(made, config_text(first), first.get("/v1/overrides")["text"])
+
+
+@pytest.fixture
+def cluster(sample: Sample) -> Iterator[Cluster]:
+    """The three nodes, settled; whatever a test does to the paths and to the configuration is undone."""
+    sample.settle()
+    yield sample.cluster
+    sample.put_back()
 
 
 @dataclass

@@ -1,39 +1,17 @@
 """History: edits appear and grow old in place, differences, reverting, and how far an edit has come on each node."""
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.cluster.nodes import Node, wait_for
+from scripts.cluster.nodes import Node
 from scripts.cluster.sample import LUN_A, LUN_B
 
 KEY_B = f"wwid/{LUN_B}"
 HOSTILE = "<img src=x onerror=alert(1)> \u202egnp.exe " + "x" * 127
 DIFF = "([a, b]) => import('/static/history/diff.js').then((module) => module.diffLines(a, b))"
-
-
-@pytest.fixture(autouse=True)
-def unchanged(cluster: Any) -> Iterator[None]:
-    """Every test leaves the configuration as it found it."""
-    first = cluster.nodes[0]
-    text, overrides = first.ask("GET", "/v1/config", Accept="text/plain").body.decode(), first.ask("GET", "/v1/overrides").json
-    yield
-    if first.ask("GET", "/v1/config", Accept="text/plain").body.decode() != text:
-        digest = first.get("/v1/config")["digest"]
-        assert first.ask("PUT", "/v1/config", text, If_Match=f'"{digest}"').status == 200
-    now = first.get("/v1/overrides")
-    if now["text"] != overrides["text"]:
-        assert first.ask("DELETE", "/v1/overrides", If_Match=f'"{now["digest"]}"').status == 200
-    in_sync(cluster)
-
-
-def in_sync(cluster: Any) -> None:
-    """Wait until every node has applied what there is."""
-    wait_for("everybody is in sync", lambda: cluster.nodes[0].get("/v1/rollout")["done"], 30)
 
 
 def change(node: Node, wwid: str, reason: str = "", **options: str) -> str:

@@ -8,8 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page
 
-from scripts.cluster.nodes import Cluster
-
 LINES = st.lists(st.sampled_from(["a", "b", "c", "}", ""]), max_size=7).map("\n".join)
 SECTION = st.dictionaries(st.sampled_from(["alias", "comment", "nodes"]), st.sampled_from(["1", "2", "3"]), max_size=3)
 DOCUMENT = st.dictionaries(st.sampled_from(["defaults", "wwid/a", "storage/s"]), SECTION, max_size=3)
@@ -36,11 +34,11 @@ BEGIN = """async ([values, winner, ancestor]) => {
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, cluster: Cluster, login_link: Callable[..., str]) -> Iterator[Page]:
+def page(browser: Browser, sample: Any, login_link: Callable[..., str]) -> Iterator[Page]:
     """A page whose modules can be called."""
     context = browser.new_context()
     made = context.new_page()
-    made.goto(login_link(cluster.nodes[0]))
+    made.goto(login_link(sample.cluster.nodes[0]))
     made.wait_for_selector("#connection[data-state=live]")
     yield made
     context.close()

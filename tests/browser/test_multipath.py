@@ -1,7 +1,7 @@
 """Cluster → Multipath: what happens on a host is seen, in place; filters, order, open rows, keyboard, narrow and printed."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,23 +14,6 @@ HOSTILE = {
     "right-to-left": "\u202egnp.exe",
     "long": "x" * 127,
 }
-
-
-@pytest.fixture(autouse=True)
-def healthy(cluster: Any) -> Iterator[None]:
-    """The cluster as every test finds it and leaves it."""
-
-    def well() -> bool:
-        status = cluster.nodes[0].get("/v1/status")
-        return status["cluster_state"] == "healthy" and len(status["luns"]) == 2
-
-    wait_for("the cluster is healthy", well, 30)
-    yield
-    for node in cluster.nodes:
-        for number in (0, 1):
-            for fabric in (1, 2):
-                node.ask_host(f"add path {device(number, fabric)}")
-                node.ask_host(f"reinstate path {device(number, fabric)}")
 
 
 def cell(page: Any, wwid: str, node: str) -> Any:

@@ -97,7 +97,9 @@ export class Live extends Emitter {
           wait = FIRST_RETRY_MS;
         });
         if (this.cursor === null) this.#missed = true;
-        if (!document.hidden) this.#become(CONNECTING);
+        if (document.hidden) continue;
+        this.#become(CONNECTING);
+        await this.#pause(wait); // an agent that stops ends its streams, and one that ends each at once is not to be asked without a pause
       } catch (fault) {
         if (this.cursor === null) this.#missed = true;
         if (document.hidden) continue;

@@ -59,19 +59,21 @@ export class EventLog extends Store {
     this.whole = false;
   }
 
-  /** Everything that is kept, from the oldest on up to where everything is here already. */
+  /** Everything that is kept, from the oldest on up to where everything is here already; held once there is no gap between the two. */
   async #all() {
     if (this.whole) return;
     this.reading = true;
     this.emit("changed", null);
+    const older = [];
     try {
       for (let since = 0; ; ) {
         const { events, next } = await get(`/v1/events?since=${since}&limit=${PAGE}`);
-        for (const event of events) this.#take(event);
+        older.push(...events);
         if (!events.length || next >= this.#from - 1 || next <= since) break;
         since = next;
       }
       this.whole = true;
+      for (const event of older) this.#take(event);
     } finally {
       this.reading = false;
       this.replace(this.#entries());

@@ -153,7 +153,7 @@ class Events {
     const found = all.filter(fit);
     const shown = this.#held === null ? found : found.filter(({ cursor }) => cursor <= this.#held);
     const waiting = found.length - shown.length;
-    keyed(this.list, shown.slice(0, this.#shown), ({ cursor }) => cursor, (event) => this.#line(event));
+    keyed(this.list, shown.slice(0, this.#shown), ({ cursor }) => cursor, (event) => this.#line(event), (line, event) => this.#name(line, event));
     this.list.hidden = shown.length === 0;
     this.empty.hidden = shown.length > 0;
     text(this.empty, t(this.#log.reading ? "events.searching" : filters(this.#query) ? "events.none-fits" : "events.none"));
@@ -174,7 +174,7 @@ class Events {
     keyed(this.objects, [...names].sort(compare), (name) => name, (name) => h("option", { value: name }));
   }
 
-  /** An event never changes, so its line does not. */
+  /** An event never changes, so its line does not, but for the names of what it is about. */
   #line(event) {
     const look = lookOf(event);
     const node = nodeOf(event);
@@ -188,12 +188,20 @@ class Events {
   }
 
   #objectLink({ type, id }) {
-    if (type === "lun") return this.#link("multipath", { q: id }, this.#names.of(id));
-    if (type === "edit") return this.#link("history", { edit: id }, short(id));
-    return this.#link("history", { key: id }, keyName(id, this.#names));
+    if (type === "lun") return this.#link("multipath", { q: id }, "", { "data-object": "" });
+    return this.#link("history", type === "edit" ? { edit: id } : { key: id }, "", { "data-object": "" });
   }
 
-  #link(panel, parameters, label) {
-    return h("a", { href: this.#app.address(panel, parameters) }, named(label));
+  /** Call what an event is about as it is called now. */
+  #name(line, event) {
+    const objects = objectsOf(event);
+    line.querySelectorAll("[data-object]").forEach((link, index) => {
+      const { type, id } = objects[index];
+      text(link.firstElementChild, type === "lun" ? this.#names.of(id) : type === "edit" ? short(id) : keyName(id, this.#names));
+    });
+  }
+
+  #link(panel, parameters, label, attributes = {}) {
+    return h("a", { href: this.#app.address(panel, parameters), ...attributes }, named(label));
   }
 }
