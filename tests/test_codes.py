@@ -97,6 +97,8 @@ def spoken_by_others(node: ast.AST) -> list[ast.AST]:
         return [key for key in node.keys if key is not None]
     if isinstance(node, ast.Set):
         return [*node.elts]
+    if isinstance(node, ast.Compare):
+        return [*node.comparators]
     return [each.value for each in node.keywords if each.arg == "name"] if isinstance(node, ast.Call) else []
 
 
@@ -145,3 +147,9 @@ def test_codes_of_every_form_are_gathered() -> None:
         "reason or flag"
     ]
     assert not {"non-optimized", "host-checks"} & found["reason or flag"], "these are another's word, and a task's name"
+
+
+@pytest.mark.parametrize("code", sorted(said()["reason or flag"]))
+def test_the_page_has_words_for_it(code: str) -> None:
+    words = (ROOT / "agent/web/static/strings/en.js").read_text()
+    assert f'"reason.{code}": ' in words, f"agent/web/static/strings has no text for {code}"
