@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import structlog
 
-from agent.cell_view import said_all
 from agent.config_view import ConfigView
 from agent.host_checks import HostChecks
 from agent.kernel_watch import KernelWatch
@@ -28,9 +27,9 @@ from gossip.engine import Engine
 from gossip.events import Publish
 from gossip.runner import Runner, boottime_ms
 from store import level
-from store.cells import MULTIPATH_MAP, NODE_FACTS, Cell
+from store.cells import MULTIPATH_MAP, NODE_FACTS, Cell, not_seen
 from store.errors import PathmeshError
-from store.matrix import CellState, Reporter
+from store.matrix import Reporter
 from store.records import Records
 
 NOT_COLLECTED = "not-collected"
@@ -135,7 +134,7 @@ class PollLoop:
             self._cells = await self.collector.poll()
         except Exception as fault:  # the host's files and answers are not in our hands; the loop must go on whatever they hold
             log.error("health not collected", why=str(fault), exc_info=not isinstance(fault, PathmeshError))
-            self._cells = [_not_collected(cell) for cell in self._cells]
+            self._cells = [not_seen(cell, NOT_COLLECTED) if cell.kind == MULTIPATH_MAP else cell for cell in self._cells]
         cells = self._storages(self._cells) if self._cells else []  # before the first whole poll nobody knows which maps there are
         told = [self._with_agent(cell) if cell.kind == NODE_FACTS else cell for cell in cells]
         self._runner.observe([*told, self._reach_cell(), *self._offers()])
@@ -217,13 +216,3 @@ class PollLoop:
         return {
             key.removeprefix(prefix): acceptance_of(options, dot) for key, (dot, options) in config.acks.items() if key.startswith(prefix)
         }
-
-
-def _not_collected(cell: Cell) -> Cell:
-    """What is left of a cell when this node cannot look: nobody knows, and what was known last stands beside it."""
-    if cell.kind != MULTIPATH_MAP or cell.reasons == (NOT_COLLECTED,):
-        return cell
-    if cell.state == CellState.UNKNOWN:
-        return msgspec.structs.replace(cell, reasons=(NOT_COLLECTED,))
-    last = {"state": cell.state, "reasons": list(cell.reasons), "flags": said_all(cell.detail, "flags", str)}
-    return msgspec.structs.replace(cell, state="unknown", reasons=(NOT_COLLECTED,), detail=cell.detail | {"last": last})

@@ -30,10 +30,9 @@ from apply.sessions import sessions
 from apply.transports import Target, is_on, target_of
 from apply.usage import HostUse, look, with_groups
 from apply.volume_groups import Known, group_cell, wanted_groups
-from store.cells import MULTIPATH_MAP, STORAGE, STORAGE_GROUPS, Cell, content_hash
+from store.cells import MULTIPATH_MAP, STORAGE, STORAGE_GROUPS, Cell, content_hash, not_seen
 from store.errors import PathmeshError, UnavailableError
 from store.limits import limit
-from store.matrix import CellState
 
 LOOKS_WITH_GROUPS = 6
 """After so many looks LVM is asked again where an `lvm` storage is used on this node,"""
@@ -245,7 +244,7 @@ class StorageLoop:
         for storage in self._here():
             if storage.type == Scope.LVM or target_of(storage) is not None:
                 found.setdefault(storage.id, Cell(STORAGE, storage.id, "unknown", (), {"type": storage.type}, {}, self._wall()))
-        return [*map(_unseen, found.values()), *(cell for cell in self._cells if cell.kind != STORAGE)]
+        return [*(not_seen(cell, NOT_LOOKED) for cell in found.values()), *(cell for cell in self._cells if cell.kind != STORAGE)]
 
     def _with_uses(self, cell: Cell, told: bool) -> Cell:
         uses = self._uses.get(cell.id) if cell.kind == MULTIPATH_MAP else None
@@ -318,12 +317,6 @@ def _is_there(way: Way, found: Mapping[Way, int]) -> bool:
 def _title(way: Way) -> str:
     _, portal, interface = way
     return portal if interface == "default" else f"{portal} by {interface}"
-
-
-def _unseen(cell: Cell) -> Cell:
-    known = cell.state != CellState.UNKNOWN
-    detail = {**cell.detail, "last": {"state": cell.state, "reasons": list(cell.reasons)}} if known else cell.detail
-    return msgspec.structs.replace(cell, state=CellState.UNKNOWN.value, reasons=(NOT_LOOKED,), detail=detail)
 
 
 async def _open_counts(use: HostUse, programs: Programs) -> dict[str, int]:

@@ -71,6 +71,14 @@ class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
         return self
 
 
+def not_seen(cell: Cell, reason: str) -> Cell:
+    """What is left of a cell when its node cannot look: `unknown` for this reason, with what was known last beside it."""
+    if cell.state == "unknown":
+        return cell if cell.reasons == (reason,) else msgspec.structs.replace(cell, reasons=(reason,))
+    last = {"state": cell.state, "reasons": list(cell.reasons), **{key: cell.detail[key] for key in ("flags",) if key in cell.detail}}
+    return msgspec.structs.replace(cell, state="unknown", reasons=(reason,), detail={**cell.detail, "last": last})
+
+
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 _body = msgspec.msgpack.Decoder(tuple[dict[str, Any], dict[str, Any]])
 _PLAIN = b"\x92"

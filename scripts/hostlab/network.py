@@ -8,7 +8,6 @@ san-b       10.91.2.N   the other
 import ctypes
 import os
 import queue
-import re
 import socket
 import subprocess
 import threading
@@ -114,8 +113,3 @@ def _bridge(net: Net) -> str:
 
 def _tap(guest: int, net: Net) -> str:
     return f"g{guest}n{int(net)}"
-
-
-def valid_name(name: str) -> bool:
-    """Whether a namespace can be called so."""
-    return re.fullmatch(r"[a-z][a-z0-9-]{0,40}", name) is not None

@@ -88,8 +88,3 @@ def log_in(guest: Guest, target: Guest, *, silence_seconds: int = 5) -> None:
     for name, value in settings.items():
         guest.run(f"iscsiadm -m node -T {TARGET} --op update -n '{name}' -v {value}")
     guest.run(f"iscsiadm -m node -T {TARGET} --login && udevadm settle", seconds=90)
-
-
-def drop_sessions(guest: Guest) -> None:
-    """Log out everywhere."""
-    guest.run("iscsiadm -m node --logout; iscsiadm -m node --op delete; udevadm settle", check=False)

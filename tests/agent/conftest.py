@@ -16,10 +16,9 @@ import pytest
 
 from agent.alarms import Alarms
 from agent.api.server import LocalServer
-from agent.birth import Birth, decode_birth
+from agent.birth import Birth
 from agent.bootstrap import init
 from agent.daemon import opened
-from agent.guard import Guard, write_guard
 from agent.members import Members
 from agent.node import Node
 from agent.picture import Picture
@@ -29,22 +28,20 @@ from apply.multipathd import MultipathdClient
 from apply.simulated.server import serve
 from gossip.engine import Engine, Identity
 from gossip.events import Connect, Publish, Tick
-from gossip.keys import NodeKeys, verify
 from gossip.memory import MemoryTransport, Network
 from gossip.runner import Runner, boottime_ms
 from gossip.tokens import TokenBook
 from gossip.transport import TransportEvent
 from scripts.cluster.client import Answer, Client
 from scripts.cluster.nodes import free_ports
+from scripts.cluster.planting import planting
 from store.cells import Cell
 from store.clocks import Dot
-from store.database import Database
 from store.document import Options
-from store.edits import Edit, SignedEdit, decode_edit, encode_body, frozen_changes, seal
+from store.edits import SignedEdit
 from store.errors import UnavailableError
-from store.members import MEMBER_PREFIX, Member, MemberState, Role, member_value
+from store.members import Role
 from store.records import MemoryRecords
-from store.replica import Replica
 
 Result = TypeVar("Result")
 
@@ -334,46 +331,15 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
 def plant(settings: Settings, *rounds: Mapping[str, Mapping[str, Options | None]]) -> None:
     """Write edits into the database of a node that does not run: in each round, what the named nodes write concurrently.
 
-    Nodes that are not members yet are made admins first. The edits are signed with real keys, so the node takes them for what they say.
+    Nodes that are not members yet are made admins first.
     """
 
     async def write() -> None:
-        own = NodeKeys.load(settings.node.keys_dir)
-        database = await Database.open(settings.node.state_dir)
-        try:
-            loaded = await database.load()
-            birth = decode_birth(loaded.meta.get("node"), settings)
-            replica = Replica(birth.cluster_id, verify, (decode_edit(raw) for raw in loaded.log))
-            authors: dict[str, tuple[bytes, NodeKeys]] = {birth.name: (birth.actor, own)}
-            batch: list[SignedEdit] = []
-
-            def edit(name: str, changes: Mapping[str, Options | None], clock: Mapping[bytes, int], lamport: int) -> SignedEdit:
-                actor, keys = authors[name]
-                made = Edit(
-                    actor, clock.get(actor, 0) + 1, dict(clock), lamport + 1, name, 1_700_000_000.0, frozen_changes(changes), f"by {name}"
-                )
-                body = encode_body(made)
-                return seal(made, body, keys.sign(body))
-
-            def commit(edits: Iterable[SignedEdit]) -> None:
-                for signed in edits:
-                    replica.commit(signed)
-                    batch.append(signed)
-
-            for name in dict.fromkeys(name for each in rounds for name in each if name not in authors):
-                keys, actor = NodeKeys.generate(), name.encode().ljust(16, b".")
-                authors[name] = (actor, keys)
-                endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}"
-                member = Member(name, actor, keys.mesh_public, keys.signing_public, endpoint, Role.ADMIN, MemberState.JOINED)
-                commit([edit(birth.name, {MEMBER_PREFIX + name: member_value(member)}, replica.fold.clock, replica.fold.lamport)])
+        async with planting(settings, 1_700_000_000.0) as planted:
+            for name in dict.fromkeys(name for each in rounds for name in each if name != planted.birth.name):
+                planted.join(name, Role.ADMIN)
             for each in rounds:
-                clock, lamport = dict(replica.fold.clock), replica.fold.lamport
-                commit([edit(name, changes, clock, lamport) for name, changes in each.items()])
-            await database.commit_edits(batch)
-            made, epoch = replica.fold.clock[birth.actor], int.from_bytes(loaded.meta.get("epoch", b""), "big")
-            write_guard(settings.node.state_dir, Guard(birth, epoch, made, made, tuple(replica.registry.active)))
-        finally:
-            await database.close()
+                planted.write(each)
 
     asyncio.run(write())
 
