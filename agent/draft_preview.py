@@ -13,7 +13,7 @@ from agent.picture import Picture
 from agent.writes import problem_json
 from apply.diff import render_diff
 from apply.model import build
-from apply.option_tables import Version
+from apply.option_model import Version
 from apply.render import allow_list, render
 from store.document import OVERRIDES, Options
 from store.section_config import apply_digest, config_digest, text_digest

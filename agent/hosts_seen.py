@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.picture import Picture
 from apply.hosts import Sighting, protocol_of
-from apply.option_tables import Version
+from apply.option_model import Version
 from store.cells import MULTIPATH_MAP, CellView
 
 MAX_SIGHTINGS = 32

@@ -17,7 +17,7 @@ from agent.writes import ConflictOpen
 from apply.inuse import InUse
 from apply.lvm import Lvm
 from apply.model import Model, Storage
-from apply.option_tables import Scope
+from apply.option_model import Scope
 from apply.storages import nodes_of
 from apply.volume_groups import Report, check_creation, on_base, on_path, single_paths
 from apply.volumes import base_map, check_device, chosen_volumes, logical_volumes, usable_storage

@@ -24,7 +24,7 @@ from apply.backoff import Backoff
 from apply.iscsi import login
 from apply.lvm import Lvm
 from apply.model import Model, Storage
-from apply.option_tables import Scope
+from apply.option_model import Scope
 from apply.programs import Programs
 from apply.sessions import sessions
 from apply.transports import Target, is_on, target_of

@@ -7,7 +7,8 @@ from apply.filters import brought_about, hidden_maps, hidden_problem, loss_probl
 from apply.hosts import Hosts
 from apply.keywords import FILE, Section, since
 from apply.model import Model
-from apply.option_tables import TABLES, Scope, Version
+from apply.option_model import Scope, Version
+from apply.option_tables import TABLES
 from apply.overrides import Statement, bounded, check, finding, parse
 from apply.problems import Problem, Severity
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from apply.option_tables import Version
+from apply.option_model import Version
 
 
 @dataclass(frozen=True, slots=True)

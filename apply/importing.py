@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from apply.hosts import Hosts
 from apply.keywords import FILE, Effect, nearest
-from apply.option_tables import PINNED, Scope
+from apply.option_model import Scope
+from apply.option_tables import PINNED
 from apply.options import canonical_name, check, find
 from apply.overrides import Statement, bounded, parse
 from apply.overrides import check as check_text

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from apply.ere import read_rule
 from apply.ere_tree import ExpressionError
-from apply.option_tables import REFUSED, TABLES, Scope, Version
+from apply.option_model import Scope, Version
+from apply.option_tables import REFUSED, TABLES
 from apply.option_types import Choice, Features, Selector, ValueType
 
 INT_MAX = 2**31 - 1

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from apply.groups import DEFAULT_POLLING_INTERVAL, SAN_PATH_ERR
 from apply.hosts import NOBODY, Hosts
 from apply.model import Lun, Model
-from apply.option_tables import TABLES, Scope, Version
+from apply.option_model import Scope, Version
+from apply.option_tables import TABLES
 from apply.options import supported
 from apply.problems import Problem, Severity
 from apply.wwid import DM_WWID_LIMIT, AliasType

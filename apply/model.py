@@ -11,7 +11,8 @@ from typing import Literal
 
 from apply import overrides as overrides_text
 from apply.groups import check_section
-from apply.option_tables import TABLES, Scope
+from apply.option_model import Scope
+from apply.option_tables import TABLES
 from apply.option_types import STORAGE_ID, split_list
 from apply.options import STORAGE_TYPES, check, storage_scope, tool_value
 from apply.problems import Problem as Problem

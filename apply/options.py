@@ -3,7 +3,8 @@
 import difflib
 from dataclasses import dataclass
 
-from apply.option_tables import REFUSED, REFUSED_PER_LUN, TABLES, Option, Refusal, Scope, Version
+from apply.option_model import Group, Option, Refusal, Scope, Version
+from apply.option_tables import REFUSED, REFUSED_PER_LUN, TABLES
 from store.errors import UsageError
 
 STORAGE_TYPES: tuple[str, ...] = tuple(scope.value for scope in (Scope.FC, Scope.ISCSI, Scope.LVM, Scope.MULTIPATH, Scope.NVME))
@@ -72,9 +73,13 @@ def supported(option: Option, value: str, version: Version | None) -> str | None
 
 @dataclass(frozen=True)
 class Description:
-    """One option for manuals and help texts; `since` is a release or empty, `refused` says why an option is not taken."""
+    """One option for manuals and help texts; `since` is a release or empty, `refused` says why an option is not taken.
+
+    `group` is what it is about, None for one that is refused.
+    """
 
     scope: str
+    group: Group | None
     name: str
     type: str
     default: str
@@ -86,21 +91,17 @@ class Description:
 
 
 def describe() -> tuple[Description, ...]:
-    """Every option by scope and name, the refused ones of `defaults` and `wwid` sections included."""
+    """Every option by scope and group, and by name the refused ones of `defaults` and `wwid` sections."""
     rows = []
     for scope, table in TABLES.items():
-        refused = _refused(scope)
-        for name in sorted({*table, *refused}):
-            option = table.get(name)
-            if option is None:
-                why = "; ".join(filter(None, [refused[name].why, refused[name].hint]))
-                rows.append(Description(scope.value, name, "", "", "", "", False, False, why))
-                continue
+        for option in table.values():
             since = ".".join(map(str, option.since)) if option.since > (0, 0, 0) else ""
             notes = [option.note] + [f"{word} since {'.'.join(map(str, v))}" for word, v in option.values_since.items()]
-            note = "; ".join(filter(None, notes))
-            row = Description(scope.value, name, option.type.text, option.default, since, note, option.rendered, option.required)
-            rows.append(row)
+            said = (option.type.text, option.default, since, "; ".join(notes))
+            rows.append(Description(scope.value, option.group, option.name, *said, option.rendered, option.required))
+        for name, refusal in sorted(_refused(scope).items()):
+            why = "; ".join(filter(None, [refusal.why, refusal.hint]))
+            rows.append(Description(scope.value, None, name, "", "", "", "", False, False, why))
     return tuple(rows)
 
 

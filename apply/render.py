@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from apply.model import Model, Problem, Severity
-from apply.option_tables import PINNED, TABLES, Option, Scope, Version
+from apply.option_model import Option, Scope, Version
+from apply.option_tables import PINNED, TABLES
 from apply.options import supported
 from apply.tokens import quote
 from store.document import DEFAULTS, WWID_PREFIX

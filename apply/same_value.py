@@ -6,7 +6,8 @@ that can be `off`. So both values are read by the type that the keyword has as a
 
 from collections.abc import Mapping
 
-from apply.option_tables import TABLES, Scope
+from apply.option_model import Scope
+from apply.option_tables import TABLES
 from apply.option_types import ValueType, YesNo
 
 _MISPRINTED = frozenset({"force_sync", "retrigger_tries"})

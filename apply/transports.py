@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from apply.model import Model, Storage
-from apply.option_tables import Scope
+from apply.option_model import Scope
 from apply.option_types import split_list
 from apply.portals import DEFAULT_INTERFACE, canonical_portal
 

@@ -12,7 +12,7 @@ from apply.effects import hiding, remarks
 from apply.hosts import NOBODY, Hosts
 from apply.lint import advise_change, lint, unsupported
 from apply.model import Model, build
-from apply.option_tables import Scope
+from apply.option_model import Scope
 from apply.options import canonical_name, check, storage_scope
 from apply.overrides import bounded
 from apply.problems import Problem, Severity

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from apply.model import Model, Storage
-from apply.option_tables import Scope
+from apply.option_model import Scope
 from store.cells import STORAGE, Cell
 from store.errors import UnavailableError, UsageError
 

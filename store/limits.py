@@ -55,6 +55,8 @@ LIMITS: dict[str, Limit] = {
     ),
     "pending_local_edits": Limit(64, "edits", "local edits that wait for the disk", "edit refused: busy", "writes_refused"),
     "api_clients": Limit(64, "connections", "local clients at a time", "503"),
+    "request_head_bytes": Limit(64 * KIB, "bytes", "what of a request is not its body", "the connection is closed"),
+    "request_head_seconds": Limit(10, "seconds", "from a connection's start or a request's first byte to its whole head", "closed"),
     "request_bytes": Limit(MIB, "bytes", "an ordinary request", "413"),
     "document_request_bytes": Limit(4 * MIB, "bytes", "a whole document", "413"),
     "traces": Limit(4096, "entries", "the ring of recent commit and health times", "oldest forgotten"),
@@ -128,9 +130,10 @@ LIMITS: dict[str, Limit] = {
     "matrix_rows_gone": Limit(
         4096, "rows", "rows that are no more, for readers that hold an older matrix", "a reader from before reads the whole"
     ),
-    "web_links": Limit(16, "links", "one-time links to the web page that nobody has opened yet", "the oldest is forgotten"),
+    "web_links": Limit(16, "links", "one-time links to the web page", "the oldest of the user with the most is forgotten"),
     "web_link_seconds": Limit(300, "seconds", "a link is opened at once, or after setting up a tunnel", "the link is refused"),
-    "web_sessions": Limit(32, "sessions", "open web sessions of one node", "the oldest ends"),
+    "web_sessions": Limit(32, "sessions", "open web sessions of one node", "the oldest of the user with the most ends"),
+    "web_strangers": Limit(16, "connections", "to the page's port, of those that showed no session", "the oldest is closed"),
     "web_session_seconds": Limit(12 * 3600, "seconds", "a working day with one login", "the session ends; a new link opens another"),
     "web_request_bytes": Limit(4 * KIB, "bytes", "a login, which is not authenticated yet", "413"),
     "history_edits": Limit(20_000, "edits", "collected edits that people can still look at", "oldest forgotten"),

@@ -17,7 +17,7 @@ from apply.options import STORAGE_TYPES, describe
 
 @cache
 def options_json() -> dict[str, Any]:
-    """Every option by the kind of its section, and those that no section takes with the reason."""
+    """Every option by the kind of its section, group by group, and those that no section takes with the reason."""
     options: dict[str, list[dict[str, Any]]] = {scope.value: [] for scope in TABLES}
     refused: dict[str, dict[str, str]] = {scope.value: {} for scope in TABLES}
     forms = {(scope.value, name): asdict(form_of(option.type)) for scope, table in TABLES.items() for name, option in table.items()}
@@ -28,6 +28,7 @@ def options_json() -> dict[str, Any]:
             options[row.scope].append(
                 {
                     "name": row.name,
+                    "group": row.group,
                     "values": row.type,
                     "form": forms[row.scope, row.name],
                     "default": row.default,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from apply.keywords import FILE, since
-from apply.option_tables import Version
+from apply.option_model import Version
 from apply.overrides import Statement, check, parse
 from apply.render import MAIN, OVERRIDES, body, is_ours
 from apply.tokens import Line, tokenise, value_of

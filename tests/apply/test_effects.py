@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apply.hosts import Sighting
-from apply.option_tables import Version
+from apply.option_model import Version
 from apply.problems import Problem, Severity
 from apply.validate import check_edit, check_overrides, refused
 

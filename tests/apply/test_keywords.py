@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apply.keywords import FILE, Effect, Number, Section, nearest, since
-from apply.option_tables import PINNED, REFUSED, REFUSED_PER_LUN, TABLES, Scope
+from apply.option_model import Scope
+from apply.option_tables import PINNED, REFUSED, REFUSED_PER_LUN, TABLES
 from apply.options import canonical_name, find
 from store.errors import UsageError
 

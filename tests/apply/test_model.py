@@ -5,7 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apply.model import Lun, Settings, Severity, Storage, build
-from apply.option_tables import TABLES, Scope
+from apply.option_model import Scope
+from apply.option_tables import TABLES
 
 A = "3624a9370e92ace0b12e941bf000cb4d5"
 B = "3600a098038314353763f505349676e35"

@@ -3,7 +3,8 @@
 import pytest
 
 from apply.option_forms import Control, form_of
-from apply.option_tables import TABLES, Option
+from apply.option_model import Option
+from apply.option_tables import TABLES
 
 ALL = [pytest.param(option, id=f"{scope.value}.{name}") for scope, table in TABLES.items() for name, option in table.items()]
 

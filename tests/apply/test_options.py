@@ -1,12 +1,14 @@
 """Options: what each takes, how it is kept, and what is refused with which advice."""
 
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apply.option_tables import PINNED, REFUSED, REFUSED_PER_LUN, TABLES, Scope
+from apply.option_model import Group, Scope
+from apply.option_tables import PINNED, REFUSED, REFUSED_PER_LUN, TABLES
 from apply.options import canonical_name, check, describe, find, nearest, storage_scope, supported, tool_value
 from store.errors import UsageError
 
@@ -221,6 +223,24 @@ def test_descriptions_cover_all_options_and_refusals():
     assert "group_by_tpg since 0.9.6" in rows["defaults", "path-grouping-policy"].note
     assert rows["lvm", "vgname"].required and not rows["lvm", "base"].required
     assert all(row.type or row.refused for row in rows.values())
+
+
+def test_every_option_says_in_a_short_sentence_what_it_is_for():
+    for scope, name in EVERY_OPTION:
+        note = TABLES[scope][name].note
+        assert 8 <= len(note) <= 180, (scope, name)
+        assert not note.endswith(".") and "\n" not in note, (scope, name)
+
+
+def test_every_option_stands_with_those_of_its_group():
+    for scope, table in TABLES.items():
+        groups = [group for group, _ in groupby(option.group for option in table.values())]
+        assert groups == [group for group in Group if group in groups], scope
+        assert (groups == [Group.STORAGE]) == (scope not in (Scope.DEFAULTS, Scope.WWID))
+    groups = {name: option.group for name, option in TABLES[Scope.DEFAULTS].items()}
+    assert len(set(groups.values())) == 7
+    assert all(option.group is groups.get(name, Group.EXPECTATIONS) for name, option in TABLES[Scope.WWID].items())
+    assert [row.name for row in describe() if row.scope == "defaults" and row.group] == list(TABLES[Scope.DEFAULTS])
 
 
 def test_storage_types():

@@ -4,7 +4,8 @@ import pytest
 
 from apply.confsyntax import multipaths, parse
 from apply.model import build
-from apply.option_tables import TABLES, Option, Scope
+from apply.option_model import Option, Scope
+from apply.option_tables import TABLES
 from apply.render import MAIN, render
 from apply.same_value import same_value
 from scripts.hostlab.dropin import check, why_not

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from apply.confsyntax import multipaths, parse
 from apply.model import Model, build
-from apply.option_tables import TABLES, Option, Scope
+from apply.option_model import Option, Scope
+from apply.option_tables import TABLES
 from apply.option_types import Choice, Features, Integer, Printable, ReservationKey, Selector, ValueType, YesNo
 from apply.render import MAIN, OVERRIDES, render
 from apply.tokens import quote

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from apply.confsyntax import multipaths
 from apply.confsyntax import parse as read
 from apply.model import Model, build
-from apply.option_tables import TABLES, Scope
+from apply.option_model import Scope
+from apply.option_tables import TABLES
 from apply.overrides import parse
 from apply.render import MAIN, OVERRIDES, allow_list, body, is_ours, render
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apply.option_tables import TABLES, Scope
+from apply.option_model import Scope
+from apply.option_tables import TABLES
 from apply.same_value import same_value
 
 EQUAL = [

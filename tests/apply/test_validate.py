@@ -2,7 +2,8 @@
 
 import pytest
 
-from apply.option_tables import TABLES, Scope
+from apply.option_model import Scope
+from apply.option_tables import TABLES
 from apply.problems import Severity
 from apply.validate import canonical, check_edit, refused
 from store.errors import UsageError

@@ -11,15 +11,16 @@ def test_every_option_of_every_kind_of_section_is_told(api: Any) -> None:
     assert told["storage_types"] == list(STORAGE_TYPES)
     assert told["options"].keys() == {scope.value for scope in TABLES}
     for scope, table in TABLES.items():
-        assert [option["name"] for option in told["options"][scope.value]] == sorted(table)
+        assert [option["name"] for option in told["options"][scope.value]] == list(table)
     by_name = {option["name"]: option for option in told["options"]["defaults"]}
     assert by_name["polling-interval"] == {
         "name": "polling-interval",
+        "group": "checking-and-timing",
         "values": "a whole number 1 to 600 (seconds)",
         "form": {"control": "number", "words": [], "low": 1, "high": 600, "unit": "seconds", "longest": 0},
         "default": "5",
         "since": "",
-        "note": "",
+        "note": "how often paths are checked at first, and while they fail",
         "rendered": True,
         "required": False,
     }
