@@ -41,7 +41,7 @@ from agent.settings import Settings
 from agent.skew import ClockSkew
 from agent.web.app import WebApp
 from agent.web.files import load_files
-from agent.web.service import WebService
+from agent.web.service import WebService, forget_kept_sessions
 from agent.writes import Writer
 from gossip.engine import Engine, Identity
 from gossip.events import Alarm, Publish
@@ -188,8 +188,8 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Node, LocalServer, s
         def counters() -> dict[str, int]:
             return {**engine.counters, **{f"transport_{name}": value for name, value in dataclasses.asdict(transport.counters).items()}}
 
-        web = WebService(settings.web.listen, birth.actor.hex()[:8], records)
-        await web.load()
+        web = WebService(settings.web.listen, birth.actor.hex()[:8])
+        await forget_kept_sessions(records)
         levels = Levels(engine, writer, picture)
         history, sources = History(engine, picture, writer, database), EventSources(engine, picture, events, members.standing)
         acting = (runner, picture, writer, host, members, alarms, departure, levels, skew)

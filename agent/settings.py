@@ -136,8 +136,8 @@ class WebSettings:
         default=None,
         metadata=_about(
             Loopback(),
-            "Where the web page and the API are served, for example `127.0.0.1:7980`; `pathmesh web-login` prints a link into it.",
-            "From elsewhere it is reached through a tunnel: `ssh -L 7980:127.0.0.1:7980 NODE`.",
+            "Where the web page and the API are served, for example `127.0.0.1:480`; `pathmesh web-login` prints a link into it.",
+            "Only root can take a port below 1024. From elsewhere it is reached through a tunnel: `ssh -L 7980:127.0.0.1:480 NODE`.",
             shown="off",
         ),
     )

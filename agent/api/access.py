@@ -1,13 +1,18 @@
 """Who is on the other end of the local socket, and who may write.
 
 The kernel says who connected (`SO_PEERCRED`, `SO_PEERGROUPS`, unix(7)); the socket's mode and group already decided who may connect at all,
-which is who may read. Writes are for root, for the agent's own user, and for members of the admin group.
+which is who may read. Writes are for root, for the agent's own user, and for members of the admin group. The groups are those of the
+process that connected; for a web session, which lasts for hours, the user must be in the group at the write as well.
 """
 
+import asyncio
 import grp
 import os
+import pwd
 import socket
 import struct
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,11 +20,15 @@ from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from store.errors import PathmeshError
+from store.limits import limit
 
 _SO_PEERGROUPS = 59
 _CREDENTIALS = struct.Struct("3i")
 _GROUPS_BYTES = 1024
 """256 groups, the most that Python's getsockopt can ask for."""
+HEAD_SECONDS = limit("request_head_seconds")
+MEMBERSHIP_SECONDS = 3.0
+"""For so long what the name service said of a user is not asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +54,67 @@ def client_of(connection: socket.socket) -> Client:
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also lets a handler drop the connection (`abort` in the request's state).
+    """uvicorn's protocol, which also lets a handler drop the connection (`abort` in the request's state), and bounds what it waits for.
 
-    It closes a connection that leaves it waiting for a request.
-
-    uvicorn itself lets a client that never finishes its request hold one of the few connections for ever.
+    uvicorn itself lets a client that never finishes its request hold one of the few connections for ever, and takes heads of any size. Here
+    a head must be whole in time, however its bytes come, and so must the rest of a body that nobody waits for any more; a connection that
+    brings nothing is closed after a while.
     """
+
+    _owed: asyncio.TimerHandle | None = None
+    """Runs while the client owes a head, or the rest of a request that was answered already."""
+    _unread = 0
+    """Bytes that came and are not of a body, since a request was whole."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.app_state = {**self.app_state, "abort": transport.abort}
-        self._limit_waiting()
+        self._expect_rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._have_rest()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
         super().data_received(data)
+        if self._unread > limit("request_head_bytes"):
+            self.transport.abort()
+            return
         cycle = cast(RequestResponseCycle | None, self.cycle)  # None until the first head is complete
         if cycle is None or cycle.response_complete or cycle.more_body:
             self._limit_waiting()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_rest()
+
+    def on_headers_complete(self) -> None:
+        self._have_rest()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unread -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unread = 0
+        self._have_rest()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._expect_rest()
+
+    def _expect_rest(self) -> None:
+        if self._owed is None:
+            self._owed = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _have_rest(self) -> None:
+        if self._owed is not None:
+            self._owed.cancel()
+            self._owed = None
 
     def _limit_waiting(self) -> None:
         if self.timeout_keep_alive_task is None and not self.transport.is_closing():
@@ -84,18 +137,60 @@ def group_id(name: str) -> int | None:
         return None
 
 
-def may_write(client: Client, admin_group: str) -> bool:
-    """Whether the client is root, the agent's own user, or in the admin group."""
-    return client.uid in (0, os.geteuid()) or group_id(admin_group) in client.groups
+def user_name(uid: int) -> str:
+    """The name of a user; the number if there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
-def require_writer(request: Request, admin_group: str) -> Client:
+def groups_of(uid: int) -> frozenset[int]:
+    """The groups that the name service puts a user in now; none for a user that it does not know."""
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        return frozenset()
+    return frozenset(os.getgrouplist(user.pw_name, user.pw_gid))
+
+
+class Memberships:
+    """The groups of users now, each asked for in a thread and remembered for a few seconds."""
+
+    def __init__(self, lookup: Callable[[int], frozenset[int]] = groups_of, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lookup = lookup
+        self._clock = clock
+        self._known: dict[int, tuple[float, frozenset[int]]] = {}
+
+    async def of(self, uid: int) -> frozenset[int]:
+        """The groups of a user."""
+        now = self._clock()
+        self._known = {key: known for key, known in self._known.items() if now < known[0] + MEMBERSHIP_SECONDS}
+        if uid not in self._known:
+            self._known[uid] = now, await asyncio.to_thread(self._lookup, uid)
+        return self._known[uid][1]
+
+
+async def may_write(client: Client, admin_group: str) -> bool:
+    """Whether the client is root, the agent's own user, or in the admin group; a web session's user must be in it still."""
+    if client.uid in (0, os.geteuid()):
+        return True
+    wanted = group_id(admin_group)
+    if wanted is None or wanted not in client.groups:
+        return False
+    return not client.session or wanted in await _memberships.of(client.uid)
+
+
+async def require_writer(request: Request, admin_group: str) -> Client:
     """The client, if it may write; PathmeshError `forbidden` (403) if not."""
     client: Client = request.state.client
-    if may_write(client, admin_group):
+    if await may_write(client, admin_group):
         return client
     raise PathmeshError(
         f"uid {client.uid} may read but not write here",
         code="forbidden",
         hint=f"writes are for root and members of the group {admin_group}",
     )
+
+
+_memberships = Memberships()

@@ -71,7 +71,7 @@ class _Endpoint:
         operation = self._operations["GET" if request.method == "HEAD" else request.method]
         check_query(request, operation.query)
         if operation.access is Access.WRITE:
-            client = require_writer(request, self._node.settings.api.admin_group)
+            client = await require_writer(request, self._node.settings.api.admin_group)
             by = {"session": client.session} if client.session else {}
             _log.info("write", method=operation.method, path=request.url.path, uid=client.uid, pid=client.pid, **by)
         response = await operation.handler(self._node, request)

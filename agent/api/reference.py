@@ -28,8 +28,8 @@ members of `pathmesh-admin` may do. Every such call is logged with its uid.
 `preview=true` tells what the files of the nodes would become, by the release of their multipath-tools.
 
 With `web.listen` set the same operations are answered on that port of the loopback, to a browser with a session: `POST /v1/web/links` gives
-a link that opens one, once; the session acts as whoever asked for the link, and every write is logged with it. There every write needs an
-`Origin` that is the page's own.
+a link that opens one, once; the session acts as whoever asked for the link, writes only while that user is in the group, and
+every write is logged with it. There every write needs an `Origin` that is the page's own.
 
 Bodies are JSON (`application/json`); **T** marks where text (`text/plain`) is taken or, if `Accept` asks for it, given. Unknown fields
 and unknown query parameters are refused.
@@ -57,8 +57,8 @@ goes together with it. `GET /v1/events?matrix=true` tells when to ask.
 
 With `brief=true` rows say what a table shows. A row has `since`, the time since which it reads as it does; that of a LUN has `alias`,
 `vendor`, `product`, `size_bytes`, `configured`, `storages` and `expected_nodes`. Instead of `nodes` it has `cells`, a list for each node:
-state, usable paths, expected paths (null where there is none), then, if there is something to say, the reasons, and the state that was
-known last of a cell that is not known now.
+state, usable paths, expected paths (null where there is none), then, if there is something to say, the reasons, the state that was known
+last of a cell that is not known now (else null), and the flags, worst first.
 """
 
 _EVENTS = """
@@ -68,7 +68,7 @@ _EVENTS = """
 `gap` says that events between `since` and the first of these are no longer kept.
 
 With `Accept: text/event-stream` they come as they happen, as server-sent events: `id` is the cursor, `event` the kind, `data` the same JSON
-object. Without `since` or the header `Last-Event-ID` the stream begins now. A comment comes every 15 seconds. The event `gap`, which has no
+object. Without `since` or the header `Last-Event-ID` the stream begins now. A comment comes every 5 seconds. The event `gap`, which has no
 `id`, says with `since` and `next` that what was in between is no longer kept. A reader that takes nothing for too long is disconnected; it
 goes on with `Last-Event-ID`. At most so many readers follow at a time as docs/limits.md says. With `matrix=true` the event `matrix`, which
 has no `id`, tells the matrix's `version`, at the beginning and whenever it is another one.

@@ -1,30 +1,29 @@
-"""Operations on the web page: who is asking, and one-time links into it."""
+"""Operations on the web page: who is asking, one-time links into it, and the sessions that they opened."""
 
-import pwd
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from agent import __version__
-from agent.api.access import Client, may_write
+from agent.api.access import Client, may_write, user_name
 from agent.api.responses import json_response
 from agent.api.routes import Access, Operation
+from agent.cell_view import iso
 from agent.node import Node
+from agent.web.sessions import Session
+from store.errors import UsageError
 from store.limits import limit
 
 
 async def get_whoami(node: Node, request: Request) -> Response:
     """Whom the agent takes the client for, and who the agent is."""
     client: Client = request.state.client
-    try:
-        user = pwd.getpwuid(client.uid).pw_name
-    except KeyError:
-        user = str(client.uid)
     return json_response(
         {
             "uid": client.uid,
-            "user": user,
-            "may_write": may_write(client, node.settings.api.admin_group),
+            "user": user_name(client.uid),
+            "may_write": await may_write(client, node.settings.api.admin_group),
             "session": client.session or None,
             "node": node.birth.name,
             "cluster": node.birth.cluster_name,
@@ -38,7 +37,49 @@ async def post_link(node: Node, request: Request) -> Response:
     return json_response({"url": url, "expires_seconds": limit("web_link_seconds")})
 
 
+async def get_sessions(node: Node, request: Request) -> Response:
+    _only_on_the_socket(request)
+    return json_response({"sessions": [_describe(session) for session in node.web.sessions()]})
+
+
+async def delete_session(node: Node, request: Request) -> Response:
+    _only_on_the_socket(request)
+    label = request.path_params["label"]
+    found = [session for session in node.web.sessions() if session.label == label]
+    if not found:
+        raise UsageError(f"no web session {label[:40]!r}", code="not-found", hint="see `pathmesh web-sessions`")
+    for session in found:
+        node.web.end(session)
+    return json_response({"ended": [_describe(session) for session in found]})
+
+
+async def delete_sessions(node: Node, request: Request) -> Response:
+    _only_on_the_socket(request)
+    return json_response({"ended": [_describe(session) for session in node.web.end_all()]})
+
+
+def _only_on_the_socket(request: Request) -> None:
+    """A web session sees and ends no other; itself it ends by logging out."""
+    client: Client = request.state.client
+    if client.session:
+        raise UsageError("web sessions are seen and ended on the node only", code="forbidden", hint="on the node: pathmesh web-sessions")
+
+
+def _describe(session: Session) -> dict[str, Any]:
+    return {
+        "label": session.label,
+        "uid": session.who.uid,
+        "user": user_name(session.who.uid),
+        "began": iso(session.began),
+        "expires": iso(session.expires),
+    }
+
+
+_SESSIONS = "/v1/web/sessions"
 OPERATIONS = (
     Operation("GET", "/v1/whoami", get_whoami, "Whom the agent takes the client for, and who the agent is"),
-    Operation("POST", "/v1/web/links", post_link, "A one-time link to the web page; not for web sessions", Access.WRITE),
+    Operation("POST", "/v1/web/links", post_link, "A one-time link to the web page; not for web sessions"),
+    Operation("GET", _SESSIONS, get_sessions, "The open web sessions; not for web sessions", Access.WRITE),
+    Operation("DELETE", _SESSIONS, delete_sessions, "End all web sessions, and forget unused links; not for web sessions", Access.WRITE),
+    Operation("DELETE", f"{_SESSIONS}/{{label}}", delete_session, "End a web session; not for web sessions", Access.WRITE),
 )

@@ -6,6 +6,7 @@
 import inspect
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -54,27 +55,31 @@ _SCOPES = {
 
 def options() -> str:
     """The text of `docs/options.md`."""
-    return "\n".join(_option_tables()) + "\n"
+    return "\n".join(_option_tables())
 
 
 def _option_tables() -> Iterator[str]:
     rows = describe()
     yield _OPTIONS_HEAD
-    for number, (scope, about) in enumerate(_SCOPES.items()):
+    for scope, about in _SCOPES.items():
         title = f"{scope} storage" if scope in STORAGE_TYPES else scope
-        yield f"{chr(10) if number else ''}## {title}\n\n{about}\n"
-        yield "| option | values | default | since | note |"
-        yield "|--|--|--|--|--|"
-        for row in rows:
-            if row.scope == scope and not row.refused:
+        yield f"## {title}\n\n{about}\n"
+        for group, options in groupby((row for row in rows if row.scope == scope and row.group), key=lambda row: row.group):
+            if scope not in STORAGE_TYPES:
+                yield f"### {group.heading}\n"
+            yield "| option | values | default | since | note |"
+            yield "|--|--|--|--|--|"
+            for row in options:
                 default = f"`{_cell(row.default)}`" if row.default else ""
                 remarks = ("required" if row.required else "", "" if row.rendered or scope in STORAGE_TYPES else "own", row.note)
                 note = "; ".join(filter(None, remarks))
                 yield f"| `{row.name}` | {_cell(row.type)} | {default} | {row.since} | {_cell(note)} |"
+            yield ""
         refused = [row for row in rows if row.scope == scope and row.refused]
         if refused:
-            yield "\nNot taken here:\n\n| option | why |\n|--|--|"
+            yield "### Not taken here\n\n| option | why |\n|--|--|"
             yield from (f"| `{row.name}` | {_cell(row.refused)} |" for row in refused)
+            yield ""
 
 
 def _cell(text: str) -> str:

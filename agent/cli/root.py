@@ -28,6 +28,7 @@ SECTIONS = {
         "settings": "agent.cli.local:settings",
         "doctor": "agent.cli.doctor:doctor",
         "web-login": "agent.cli.web:web_login",
+        "web-sessions": "agent.cli.web:web_sessions",
     },
     "Cluster": {
         "init": "agent.cli.local:init",

@@ -4,6 +4,7 @@ The order of the checks is the security of it: where the request comes from, the
 access, by the client that the session acts for.
 """
 
+import asyncio
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from agent.web.files import File
 from agent.web.headers import SECURITY_HEADERS, check_origin, cookie_of, set_cookie
 from agent.web.service import WebService
 from agent.web.sessions import SECRET_CHARS, Session
-from store.errors import PathmeshError
+from store.errors import PathmeshError, UsageError
 from store.limits import limit
 
 LOGIN, LOGOUT = "/login", "/logout"
@@ -58,11 +59,12 @@ class WebApp:
 
         try:
             check_origin(request.method, request.headers)
-            response = await self._own(request)
+            session = self._session(request)
+            scope["state"]["meet"](session is not None)
+            response = await self._own(request, session)
             if response is not None:
                 await response(scope, receive, answer)
                 return
-            session = self._session(request)
             if session is None:
                 await _no_session()(scope, receive, answer)
                 return
@@ -76,31 +78,35 @@ class WebApp:
             else:
                 await _no_session()(scope, receive, answer)
 
-    async def _own(self, request: Request) -> Response | None:
+    async def _own(self, request: Request, session: Session | None) -> Response | None:
         """The answer to what is not the API's; None if it is."""
         path, reads = request.url.path, request.method in ("GET", "HEAD")
         if path == LOGOUT and request.method == "POST":
-            return await self._logout(request)
+            return self._logout(session)
         if path == LOGIN and request.method == "POST":
             return await self._login(request)
         name = _PAGES.get(path) or path.removeprefix("/static/")
         if not reads or name not in self._files or path == f"/{name}":
             return None
-        if path == "/" and self._session(request) is None:
+        if path == "/" and session is None:
             return RedirectResponse(LOGIN, HTTPStatus.SEE_OTHER)
         return self._files[name].answer(request.headers.get("if-none-match", ""))
 
     async def _login(self, request: Request) -> Response:
-        body = await body_as(request, LoginBody, most=limit("web_request_bytes"))
-        opened = await self._web.redeem(body.link)
+        seconds = limit("request_head_seconds")
+        try:
+            async with asyncio.timeout(seconds):
+                body = await body_as(request, LoginBody, most=limit("web_request_bytes"))
+        except TimeoutError:
+            raise UsageError(f"the request's body: not there within {seconds} s", code="malformed") from None
+        opened = self._web.redeem(body.link)
         headers = {"set-cookie": set_cookie(self._web.cookie, opened.secret, limit("web_session_seconds"))}
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
 
-    async def _logout(self, request: Request) -> Response:
-        session = self._session(request)
+    def _logout(self, session: Session | None) -> Response:
         if session is None:
             return _no_session()
-        await self._web.end(session)
+        self._web.end(session)
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"set-cookie": set_cookie(self._web.cookie, "", 0)})
 
     def _session(self, request: Request) -> Session | None:

@@ -41,14 +41,15 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _OWN = frozenset({"same-origin", "none"})
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::[0-9]{1,5})?")
 _LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}|localhost|\[::1\]", re.IGNORECASE)
-_NAVIGATION = frozenset({"navigate"})
 
 
 def check_origin(method: str, headers: Mapping[str, str]) -> None:
     """Refuse what does not come from this page itself.
 
     Header names are in lower case. UsageError `wrong-host` for a name that is not of the loopback, whatever its port (it may be forwarded);
-    `wrong-origin` for what another site, or a page of another port, asks for. Another site's link to the page may be followed.
+    `wrong-origin` for what another site, or a page of another port, asks for. Another site's link to the page may be followed, in a window
+    and not in a frame. A browser that says nothing of where a request comes from still says the `Origin` of whatever it would let another
+    site read.
     """
     host = headers.get("host", "")
     found = _HOST.fullmatch(host)
@@ -57,11 +58,13 @@ def check_origin(method: str, headers: Mapping[str, str]) -> None:
             f"host {host[:80]!r}: this page is served to the loopback only", code="wrong-host", hint="use the address as shown"
         )
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    own = f"http://{host}"
     if method in _SAFE_METHODS:
-        if site is not None and site not in _OWN and headers.get("sec-fetch-mode") not in _NAVIGATION:
-            raise _foreign(origin or site)
-        return
-    if origin is None or origin != f"http://{host}" or (site is not None and site != "same-origin"):
+        followed = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
+        allowed = origin in (None, own) and (site is None or site in _OWN or followed)
+    else:
+        allowed = origin == own and site in (None, "same-origin")
+    if not allowed:
         raise _foreign(origin or site or "none")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import socket
 import time
@@ -11,15 +12,17 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 from starlette.types import ASGIApp
 
-from agent.api.access import Client, PatientProtocol
+from agent.api.access import Client
 from agent.api.server import LocalServer, make_server
 from agent.findings import Finding
-from agent.web.sessions import Opened, Session, Sessions, Who, decode_sessions, encode_session
-from store.errors import PathmeshError, UnavailableError, UsageError
+from agent.web.connections import PageProtocol
+from agent.web.sessions import Opened, Session, Sessions, Who
+from store.errors import UnavailableError, UsageError
 from store.limits import limit
 from store.records import Records
 
 RECORD_KIND = "web.session"
+"""Where earlier versions kept sessions."""
 AGAIN_SECONDS = 10.0
 """How soon a port that is taken is tried again."""
 
@@ -29,12 +32,12 @@ log = structlog.get_logger("web")
 class WebService:
     """One node's web page. `listen` is `HOST:PORT`, None where there is none; `name` sets its cookie apart from those of other nodes."""
 
-    def __init__(self, listen: str | None, name: str, records: Records, wall: Callable[[], float] = time.time) -> None:
-        self.listen = listen
+    def __init__(self, listen: str | None, name: str, wall: Callable[[], float] = time.time) -> None:
+        # Of `localhost` a browser may try another address first, where somebody else may listen for the links.
+        self.listen = listen and re.sub(r"^localhost(?=:)", "127.0.0.1", listen, flags=re.IGNORECASE)
         self.cookie = f"pathmesh-{name}"
         self.fault = ""
         """Why nobody is served, though somebody should be."""
-        self._records = records
         self._wall = wall
         self._sessions = Sessions(secrets.token_bytes)
         self._uses: dict[str, set[asyncio.Timeout]] = {}
@@ -49,35 +52,26 @@ class WebService:
 
     # -- links and sessions -------------------------------------------------------------------------------------------
 
-    async def load(self) -> None:
-        """Take up the sessions of the process before. May raise UnavailableError."""
-        found, damaged = decode_sessions(await self._records.load(RECORD_KIND))
-        self._sessions = Sessions(secrets.token_bytes, found)
-        await self._forget((*damaged, *self._sessions.expire(self._wall())))
-
     def offer(self, client: Client) -> str:
         """The address of a new one-time link that acts for this client.
 
         UsageError `web-off`, `forbidden` to a web session, which must not outlive itself. UnavailableError `web-failed`.
         """
         if self.listen is None:
-            raise UsageError("this node serves no web page", code="web-off", hint='set web.listen, such as "127.0.0.1:7980", and restart')
+            raise UsageError("this node serves no web page", code="web-off", hint='set web.listen, such as "127.0.0.1:480", and restart')
         if client.session:
             raise UsageError("a web session makes no links", code="forbidden", hint="ask on the node: pathmesh web-login")
         if self.fault:
             raise UnavailableError(self.fault, code="web-failed", hint=_FREE)
         secret = self._sessions.offer(Who(client.uid, tuple(sorted(client.groups)), client.pid), self._wall())
+        log.info("link given out", uid=client.uid, pid=client.pid)
         return f"http://{self.listen}/login#{secret}"
 
-    async def redeem(self, secret: str) -> Opened:
-        """Open the session of a link; see `Sessions.redeem`. It is kept before this returns, unless the disk refuses."""
+    def redeem(self, secret: str) -> Opened:
+        """Open the session of a link; see `Sessions.redeem`."""
         opened = self._sessions.redeem(secret, self._wall())
         for ended in opened.ended:
             self._stop(ended)
-        try:
-            await self._records.change(RECORD_KIND, {opened.session.id: encode_session(opened.session)}, opened.ended)
-        except PathmeshError as fault:
-            log.warning("session not kept: it ends with the agent", why=fault.message)
         log.info("session opened", session=opened.session.label, uid=opened.session.who.uid)
         return opened
 
@@ -85,12 +79,23 @@ class WebService:
         """The session of a cookie, while it lasts."""
         return self._sessions.find(secret, self._wall())
 
-    async def end(self, session: Session) -> None:
+    def sessions(self) -> tuple[Session, ...]:
+        """The open sessions, the oldest first."""
+        return self._sessions.held(self._wall())
+
+    def end(self, session: Session) -> None:
         """End a session, and what it still receives."""
         if self._sessions.end(session.id):
             self._stop(session.id)
             log.info("session ended", session=session.label, uid=session.who.uid)
-            await self._forget((session.id,))
+
+    def end_all(self) -> tuple[Session, ...]:
+        """End all sessions, and let no link that was given out open another; those that ended."""
+        self._sessions.forget_links()
+        ended = self.sessions()
+        for session in ended:
+            self.end(session)
+        return ended
 
     @contextlib.asynccontextmanager
     async def using(self, session: Session) -> AsyncIterator[None]:
@@ -109,14 +114,6 @@ class WebService:
         for timeout in self._uses.get(session_id, ()):
             timeout.reschedule(asyncio.get_running_loop().time())
 
-    async def _forget(self, ids: tuple[str, ...]) -> None:
-        if not ids:
-            return
-        try:
-            await self._records.change(RECORD_KIND, {}, ids)
-        except PathmeshError as fault:
-            log.warning("ended sessions not forgotten", why=fault.message)
-
     # -- serving ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -128,7 +125,7 @@ class WebService:
                 async with asyncio.timeout(AGAIN_SECONDS):
                     await self._finished.wait()
                 return
-        self._server = make_server(self._app, self._finishing, protocol=PatientProtocol)
+        self._server = make_server(self._app, self._finishing, protocol=PageProtocol)
         log.info("serving", address=f"http://{self.listen}/")
         await self._server.serve(sockets=[bound])
 
@@ -145,7 +142,7 @@ class WebService:
     def _bind(self) -> socket.socket | None:
         assert self.listen is not None
         host, _, port = self.listen.rpartition(":")
-        host = {"localhost": "127.0.0.1"}.get(host.lower(), host.strip("[]"))
+        host = host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             bound = socket.create_server((host, int(port)), family=family, backlog=limit("api_clients"))
@@ -157,6 +154,12 @@ class WebService:
         bound.setblocking(False)
         self.fault = ""
         return bound
+
+
+async def forget_kept_sessions(records: Records) -> None:
+    """Remove what earlier versions kept: no session outlives the agent. May raise UnavailableError."""
+    if kept := await records.load(RECORD_KIND):
+        await records.change(RECORD_KIND, {}, kept)
 
 
 _FREE = "free the port, or set web.listen to another one and restart the agent"

@@ -1,16 +1,15 @@
 """One-time links and the sessions that they open. Pure: clock and random bytes are arguments.
 
 A link's secret is given out once and opens one session, within minutes. A session's secret lives in a cookie of one browser. Of both only
-the SHA-256 is held, here and in the records, so that neither can be read out of a node's memory of them. A session acts for the process
-that asked for the link, ends at a fixed time after it began, and outlives a restart of the agent.
+the SHA-256 is held, so that neither can be read out of a node's memory of them. A session acts for the process that asked for the link and
+ends at a fixed time after it began, or with the agent: what another process gathered on the port while no agent held it is worth nothing.
 """
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, NamedTuple
-
-import msgspec
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from store.errors import UsageError
 from store.limits import limit
@@ -22,29 +21,26 @@ CLOCK_STEP_SECONDS = 300
 """A session that begins so much later than now was opened before the clock was put back."""
 _ASK = "ask for a new one on the node: pathmesh web-login"
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
 
-
-class Who(msgspec.Struct, frozen=True):
+class Who(NamedTuple):
     """For whom a session acts: the process that asked for its link, as the kernel named it."""
 
-    uid: Id
-    groups: tuple[Id, ...]
-    pid: Id = 0
+    uid: int
+    groups: tuple[int, ...]
+    pid: int = 0
 
 
-class Session(msgspec.Struct, frozen=True):
+class Session(NamedTuple):
     """An open session. `id` is the hash of its secret, in hex; times are wall time in seconds."""
 
-    id: Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
+    id: str
     who: Who
-    began: Seconds
-    expires: Seconds
+    began: float
+    expires: float
 
     @property
     def label(self) -> str:
-        """What a log calls it."""
+        """What logs and people call it."""
         return self.id[:8]
 
 
@@ -65,19 +61,19 @@ class _Link(NamedTuple):
 class Sessions:
     """The links and sessions of one node. `random` gives so many unpredictable bytes."""
 
-    def __init__(self, random: Callable[[int], bytes], kept: Iterable[Session] = ()) -> None:
+    def __init__(self, random: Callable[[int], bytes]) -> None:
         self._random = random
         self._links: dict[str, _Link] = {}
-        self._sessions = {session.id: session for session in sorted(kept, key=lambda each: each.began)}
+        self._sessions: dict[str, Session] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def offer(self, who: Who, now: float) -> str:
-        """The secret of a new link. Beyond the bound the oldest link is forgotten."""
+        """The secret of a new link. Beyond the bound an old one is forgotten."""
         self._links = {key: link for key, link in self._links.items() if now < link.expires}
         while len(self._links) >= limit("web_links"):
-            del self._links[next(iter(self._links))]
+            del self._links[_first_to_go(self._links)]
         secret = self._secret()
         self._links[hashed(secret)] = _Link(who, now + limit("web_link_seconds"), False)
         return secret
@@ -95,9 +91,9 @@ class Sessions:
         self._links[key] = link._replace(used=True)
         ended = self.expire(now)
         while len(self._sessions) >= limit("web_sessions"):
-            oldest = next(iter(self._sessions))
-            del self._sessions[oldest]
-            ended += (oldest,)
+            going = _first_to_go(self._sessions)
+            del self._sessions[going]
+            ended += (going,)
         cookie = self._secret()
         session = Session(hashed(cookie), link.who, now, now + limit("web_session_seconds"))
         self._sessions[session.id] = session
@@ -108,9 +104,17 @@ class Sessions:
         session = self._sessions.get(hashed(secret))
         return session if session is not None and session.began - CLOCK_STEP_SECONDS <= now < session.expires else None
 
+    def held(self, now: float) -> tuple[Session, ...]:
+        """The sessions whose time is not over, in the order in which they began."""
+        return tuple(session for session in self._sessions.values() if now < session.expires)
+
     def end(self, session_id: str) -> bool:
         """End a session; whether there was one."""
         return self._sessions.pop(session_id, None) is not None
+
+    def forget_links(self) -> None:
+        """Let no link open a session that was given out before."""
+        self._links.clear()
 
     def expire(self, now: float) -> tuple[str, ...]:
         """Forget the sessions whose time is over; their ids."""
@@ -128,19 +132,8 @@ def hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
-def encode_session(session: Session) -> bytes:
-    """A session as it is kept."""
-    return msgspec.msgpack.encode(session)
-
-
-def decode_sessions(records: Mapping[str, bytes]) -> tuple[list[Session], list[str]]:
-    """The kept sessions, and the ids of records that are none."""
-    found, damaged = [], []
-    for key, data in records.items():
-        try:
-            session = msgspec.msgpack.decode(data, type=Session)
-        except (msgspec.MsgspecError, RecursionError):
-            damaged.append(key)
-        else:
-            found.append(session)
-    return found, damaged
+def _first_to_go(held: Mapping[str, _Link] | Mapping[str, Session]) -> str:
+    """The oldest of the user who holds the most: whoever asks for many takes nothing from others."""
+    counts = Counter(each.who.uid for each in held.values())
+    most = max(counts.values())
+    return next(key for key, each in held.items() if counts[each.who.uid] == most)

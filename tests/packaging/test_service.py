@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,3 +54,24 @@ def test_neither_capability_is_one_too_many(other: tuple[int, Path], name: str) 
     left = [each for each in bounding_set() if each != name]
     found = under(left, "ls", "-l", f"/proc/{pid}/fd")
     assert found.returncode != 0 and "Permission denied" in found.stderr, "without it they could not be read"
+
+
+TAKE_A_PORT = """
+import errno, socket
+for port in range(400, 1024):
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+        break
+    except OSError as fault:
+        if fault.errno != errno.EADDRINUSE:
+            raise
+"""
+
+
+def test_a_port_that_no_other_user_can_take_may_be_the_web_pages() -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 1024:
+        pytest.skip("here everybody can take such a port")
+    taken = under(bounding_set(), sys.executable, "-c", TAKE_A_PORT)
+    assert taken.returncode == 0, taken.stderr
+    left = [each for each in bounding_set() if each != "net_bind_service"]
+    assert "PermissionError" in under(left, sys.executable, "-c", TAKE_A_PORT).stderr, "without it not even root gets one"

@@ -3,6 +3,7 @@
 import grp
 import json
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from agent.api.access import Client, client_of, group_id
+from agent.api.access import MEMBERSHIP_SECONDS, Client, Memberships, client_of, group_id, groups_of, user_name
 from agent.api.app import OPERATIONS
 from agent.api.routes import Access
 from agent.bootstrap import init
+from scripts.cluster.nodes import free_ports
 
 NOBODY = 65534
 ADMINS = grp.getgrgid(1).gr_name
@@ -53,7 +55,8 @@ def open_node(live_node: Any, settings_in: Any) -> Iterator[Any]:
     """A node whose socket everybody may connect to, in a directory that everybody may enter."""
     directory = Path(tempfile.mkdtemp(prefix="pathmesh-access-"))
     directory.chmod(0o755)
-    settings = settings_in(directory, api={"mode": 0o666, "group": ADMINS, "admin_group": ADMINS})
+    api = {"mode": 0o666, "group": ADMINS, "admin_group": ADMINS}
+    settings = settings_in(directory, api=api, web={"listen": f"127.0.0.1:{free_ports(1)[0]}"})
     init(settings, "n1", "san")
     try:
         with live_node(settings) as node:
@@ -85,6 +88,11 @@ def test_members_of_the_admin_group_write(open_node: Any) -> None:
     assert status == 200 and body["token"].startswith("pmj1.")
 
 
+def test_who_may_read_gets_a_link_into_the_page(open_node: Any) -> None:
+    [[status, body], *_] = ask_as(open_node, NOBODY, [], ("POST", "/v1/web/links"))
+    assert status == 200 and body["url"].startswith(f"http://{open_node.settings.web.listen}/login#")
+
+
 def test_the_mode_of_the_socket_says_who_may_read(open_node: Any) -> None:
     socket_path = open_node.settings.api.socket
     assert socket_path.stat().st_gid == 1
@@ -106,3 +114,55 @@ def test_the_kernel_tells_pid_uid_and_groups() -> None:
 def test_a_group_that_does_not_exist_has_no_id() -> None:
     assert group_id(ADMINS) == 1
     assert group_id("no-such-group-here") is None
+
+
+def test_the_groups_of_a_user_are_those_of_the_name_service() -> None:
+    for user in pwd.getpwall():
+        told = subprocess.run(["id", "-G", user.pw_name], capture_output=True, text=True, check=True, timeout=30).stdout
+        assert groups_of(user.pw_uid) == {int(each) for each in told.split()}, user.pw_name
+        assert user_name(user.pw_uid) == user.pw_name
+    assert groups_of(4_000_000_000) == frozenset() and user_name(4_000_000_000) == "4000000000"
+
+
+TAKEN_AWAY = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+from agent.api.access import groups_of
+groups = pathlib.Path("/etc/group")
+assert groups.samefile(sys.argv[2]), "not a copy: nothing is written to the host's own"
+before = groups.read_text()
+groups.write_text(before + "pathmesh-test:x:64999:nobody\\n")
+assert 64999 in groups_of(65534)
+groups.write_text(before)
+assert 64999 not in groups_of(65534)
+print("taken away")
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or user_name(NOBODY) != "nobody", reason="needs a file of groups of its own")
+def test_a_user_who_is_taken_out_of_a_group_is_not_in_it(tmp_path: Path) -> None:
+    """The host's own file of groups, in a mount namespace where it is a copy."""
+    copy = tmp_path / "group"
+    shutil.copy("/etc/group", copy)
+    inner = f'mount --bind {copy} /etc/group && exec {sys.executable} -c "$0" {Path(__file__).parents[3]} {copy}'
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", inner, TAKEN_AWAY], capture_output=True, text=True, timeout=60, check=False)
+    if "unshare failed" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.stdout == "taken away\n", done.stderr
+
+
+@pytest.mark.anyio
+async def test_the_name_service_is_asked_once_in_a_few_seconds() -> None:
+    now, asked = 100.0, []
+
+    def lookup(uid: int) -> frozenset[int]:
+        asked.append(uid)
+        return frozenset({uid + len(asked)})
+
+    memberships = Memberships(lookup, lambda: now)
+    assert await memberships.of(10) == await memberships.of(10) == {11}
+    assert await memberships.of(20) == {22}
+    now += MEMBERSHIP_SECONDS - 0.1
+    assert await memberships.of(10) == {11} and asked == [10, 20]
+    now += 0.1
+    assert await memberships.of(10) == {13} and asked == [10, 20, 10]

@@ -58,6 +58,7 @@ def test_guarded_operations_ask_for_the_digest() -> None:
 
 
 def test_reading_needs_no_rights_and_changing_does() -> None:
-    """Checking a text changes nothing; a recording holds more than its reader may see elsewhere."""
-    reading = {o for o in OPERATIONS if (o.method == "GET" and o.path != "/v1/recording") or o.path == "/v1/overrides/check"}
+    """Checking a text changes nothing, and a link does no more than its user; a recording and sessions are of more than their reader."""
+    reads, writes = {"/v1/overrides/check", "/v1/web/links"}, {"/v1/recording", "/v1/web/sessions"}
+    reading = {o for o in OPERATIONS if (o.method == "GET" and o.path not in writes) or o.path in reads}
     assert {o for o in OPERATIONS if o.access is Access.READ} == reading

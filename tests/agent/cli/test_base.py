@@ -45,7 +45,7 @@ def test_every_command_of_this_version_is_there() -> None:
         storage ls/storage add/storage set/storage rm/storage status
         storage volumes/storage activate/storage deactivate/storage create-vg
         config show/config edit/config apply/config diff/config export/config import
-        config history/config revert/config rollout/events/web-login""".replace("\n", "/")
+        config history/config revert/config rollout/events/web-login/web-sessions""".replace("\n", "/")
         .replace("        ", "")
         .split("/")
     )

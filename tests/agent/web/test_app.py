@@ -1,25 +1,32 @@
 """The page's port: who gets in, what needs a session, and for whom it acts."""
 
 import contextlib
+import grp
 import http.client
 import json
+import os
+import pwd
 import socket
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.api.access import Client
 from agent.api.app import OPERATIONS
 from agent.api.routes import Access
 from agent.bootstrap import init
 from agent.web.headers import SECURITY_HEADERS
-from agent.web.sessions import Who
 from scripts.cluster.nodes import free_ports, wait_for
 from store.limits import limit
 
 A = "3624a9370e92ace0b12e941bf000cb4d5"
+NOBODY = 65534
+ADMINS = 1
+"""A group that exists everywhere, and that nobody is in."""
 
 
 class Browser:
@@ -65,7 +72,9 @@ class Browser:
 @pytest.fixture(scope="module")
 def web_node(tmp_path_factory: pytest.TempPathFactory, live_node: Any, settings_in: Any) -> Iterator[Any]:
     """A node that serves its page."""
-    settings = settings_in(tmp_path_factory.mktemp("web"), web={"listen": f"127.0.0.1:{free_ports(1)[0]}"})
+    settings = settings_in(
+        tmp_path_factory.mktemp("web"), web={"listen": f"127.0.0.1:{free_ports(1)[0]}"}, api={"admin_group": grp.getgrgid(ADMINS).gr_name}
+    )
     init(settings, "n1", "san")
     with live_node(settings) as node:
         wait_for("the page is served", lambda: connects(settings.web.listen))
@@ -83,6 +92,24 @@ def link(node: Any) -> str:
     assert answer.status == 200, answer
     assert answer.json["expires_seconds"] == limit("web_link_seconds")
     return str(answer.json["url"])
+
+
+@contextlib.contextmanager
+def following(browser: Browser) -> Iterator[socket.socket]:
+    """A connection that follows the events."""
+    host, _, port = browser.address.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as stream:
+        head = f"GET /v1/events HTTP/1.1\r\nHost: {browser.address}\r\nAccept: text/event-stream\r\nCookie: {browser.cookie}\r\n\r\n"
+        stream.sendall(head.encode())
+        assert b"200 OK" in stream.recv(4096)
+        yield stream
+
+
+def drained(stream: socket.socket) -> None:
+    """Wait until the other end has closed it."""
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        while stream.recv(65536):
+            pass
 
 
 @pytest.fixture
@@ -128,16 +155,46 @@ def test_a_session_reads_and_writes_as_who_asked_for_it(browser: Browser, web_no
     assert browser.ask("GET", "/")[0] == 200
 
 
-def test_a_session_of_who_may_only_read_only_reads(browser: Browser, web_node: Any) -> None:
-    """Who asks for a link may write; should that change, the session does not keep what its user lost."""
-    web = web_node.node.web
-    reader = Browser(browser.address)
-    secret = web_node.call(lambda: web._sessions.offer(Who(65534, (65534,)), time.time()))
-    reader.log_in(f"x#{secret}")
-    assert reader.ask("GET", "/v1/status")[0] == 200
+def acting_for(node: Any, uid: int, *groups: int) -> Browser:
+    """A browser with a session of this user, who was in these groups when the link was asked for."""
+    browser = Browser(node.settings.web.listen)
+    browser.log_in(node.call(lambda: node.node.web.offer(Client(4242, uid, frozenset(groups)))))
+    return browser
+
+
+def may_write(browser: Browser) -> bool:
+    """Whether a session may write, by what it is told and by what it may do."""
+    told = json.loads(browser.ask("GET", "/v1/whoami")[2])["may_write"]
+    code = browser.code("POST", "/v1/members/tokens", {"uses": 0})
+    assert code == ((422, "bad-token-uses") if told else (403, "forbidden")), code
+    return bool(told)
+
+
+def test_a_session_of_who_may_only_read_only_reads(web_node: Any) -> None:
+    reader = acting_for(web_node, NOBODY, NOBODY)
+    assert reader.ask("GET", "/v1/status")[0] == 200 and not may_write(reader)
     for operation in OPERATIONS:
         if operation.access is Access.WRITE:
             assert reader.code(operation.method, operation.path.replace(":path}", "}")) == (403, "forbidden"), operation
+
+
+def test_a_session_loses_what_its_user_lost(web_node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group counts that was there when the link was asked for, and is there at the write."""
+    monkeypatch.setattr("agent.api.access.MEMBERSHIP_SECONDS", 0)
+    groups = {pwd.getpwuid(NOBODY).pw_name: [NOBODY, ADMINS]}
+    monkeypatch.setattr(os, "getgrouplist", lambda name, primary: groups.get(name, [primary]))
+    member, late = acting_for(web_node, NOBODY, ADMINS), acting_for(web_node, NOBODY, NOBODY)
+    assert may_write(member) and not may_write(late)
+    groups.clear()
+    assert not may_write(member)
+    assert member.ask("GET", "/v1/status")[0] == 200, "it may still read"
+
+
+def test_a_user_that_is_gone_may_not_write(web_node: Any) -> None:
+    for uid in (NOBODY, 4_000_000_000):
+        assert not may_write(acting_for(web_node, uid, ADMINS)), "nobody here is in that group"
+    for uid in (0, os.geteuid()):
+        assert may_write(acting_for(web_node, uid)), "no group is needed"
 
 
 def test_a_link_works_once(stranger: Browser, web_node: Any) -> None:
@@ -170,19 +227,13 @@ def test_other_origins_and_other_hosts_get_nothing(browser: Browser, web_node: A
 
 
 def test_logging_out_ends_the_session_and_what_it_follows(browser: Browser, web_node: Any) -> None:
-    host, _, port = browser.address.rpartition(":")
-    with socket.create_connection((host, int(port)), 10) as stream:
-        head = f"GET /v1/events HTTP/1.1\r\nHost: {browser.address}\r\nAccept: text/event-stream\r\nCookie: {browser.cookie}\r\n\r\n"
-        stream.sendall(head.encode())
-        assert b"200 OK" in stream.recv(4096)
+    with following(browser) as stream:
         wait_for("it follows", lambda: web_node.node.events.streams == 1)
         other = Browser(browser.address)
         other.log_in(link(web_node))
         status, headers, _ = browser.ask("POST", "/logout")
         assert status == 204 and "Max-Age=0" in headers["set-cookie"]
-        with contextlib.suppress(ConnectionResetError):
-            while stream.recv(4096):
-                pass
+        drained(stream)
     wait_for("it follows no more", lambda: web_node.node.events.streams == 0)
     assert browser.code("GET", "/v1/status") == browser.code("POST", "/logout") == (401, "no-session")
     assert other.ask("GET", "/v1/status")[0] == 200
@@ -190,21 +241,15 @@ def test_logging_out_ends_the_session_and_what_it_follows(browser: Browser, web_
 
 def test_a_session_ends_in_the_middle_of_an_answer_at_its_time(browser: Browser, web_node: Any) -> None:
     web = web_node.node.web
-    session = next(reversed(web._sessions._sessions.values()))
+    session = web.sessions()[-1]
 
     async def soon() -> None:
         for timeout in web._uses[session.id]:
             timeout.reschedule(web_node._loop.time() + 0.05)
 
-    host, _, port = browser.address.rpartition(":")
-    with socket.create_connection((host, int(port)), 10) as stream:
-        head = f"GET /v1/events HTTP/1.1\r\nHost: {browser.address}\r\nAccept: text/event-stream\r\nCookie: {browser.cookie}\r\n\r\n"
-        stream.sendall(head.encode())
-        assert b"200 OK" in stream.recv(4096)
+    with following(browser) as stream:
         web_node.run(soon())
-        with contextlib.suppress(ConnectionResetError):
-            while stream.recv(4096):
-                pass
+        drained(stream)
     wait_for("nobody follows", lambda: web_node.node.events.streams == 0)
 
 
@@ -221,18 +266,56 @@ def test_two_cookies_of_one_name_are_none(browser: Browser) -> None:
     assert browser.code("GET", "/v1/status") == (401, "no-session")
 
 
-def test_sessions_outlive_the_agent_and_a_logout_too(tmp_path: Path, live_node: Any, settings_in: Any) -> None:
+def test_sessions_are_listed_and_ended_on_the_node(web_node: Any) -> None:
+    web_node.ask("DELETE", "/v1/web/sessions")
+    before = time.time()
+    browsers = [acting_for(web_node, uid, ADMINS) for uid in (0, NOBODY, 4_000_000_000)]
+    unused = link(web_node)
+    listed = web_node.get("/v1/web/sessions")["sessions"]
+    assert [(each["uid"], each["user"]) for each in listed] == [
+        (0, "root"),
+        (NOBODY, pwd.getpwuid(NOBODY).pw_name),
+        (4_000_000_000, "4000000000"),
+    ]
+    assert set(listed[0]) == {"label", "uid", "user", "began", "expires"}
+    assert all(before - 1 < _seconds(each["began"]) == _seconds(each["expires"]) - limit("web_session_seconds") for each in listed)
+    assert [json.loads(each.ask("GET", "/v1/whoami")[2])["session"] for each in browsers] == [each["label"] for each in listed]
+    for method, path in (("GET", ""), ("DELETE", ""), ("DELETE", f"/{listed[0]['label']}"), ("DELETE", "/x")):
+        assert browsers[0].code(method, f"/v1/web/sessions{path}") == (403, "forbidden")
+
+    with following(browsers[1]) as stream:
+        answer = web_node.ask("DELETE", f"/v1/web/sessions/{listed[1]['label']}")
+        assert answer.status == 200 and answer.json == {"ended": [listed[1]]}
+        drained(stream)
+    assert browsers[1].code("GET", "/v1/status") == (401, "no-session")
+    assert web_node.get("/v1/web/sessions")["sessions"] == [listed[0], listed[2]]
+    for label in (listed[1]["label"], "no-such"):
+        assert web_node.ask("DELETE", f"/v1/web/sessions/{label}").json["code"] == "not-found"
+
+    with following(browsers[0]) as stream:
+        assert web_node.ask("DELETE", "/v1/web/sessions").json == {"ended": [listed[0], listed[2]]}
+        drained(stream)
+    assert {browser.code("GET", "/v1/status") for browser in browsers} == {(401, "no-session")}
+    assert browsers[0].code("POST", "/login", {"link": unused.partition("#")[2]}) == (403, "link-unknown")
+    assert web_node.ask("DELETE", "/v1/web/sessions").json == {"ended": []} and web_node.get("/v1/web/sessions") == {"sessions": []}
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_no_session_outlives_the_agent(tmp_path: Path, live_node: Any, settings_in: Any) -> None:
+    """Whoever takes the port while the agent is down gathers the cookies of the pages that are open."""
     settings = settings_in(tmp_path, web={"listen": f"127.0.0.1:{free_ports(1)[0]}"})
     init(settings, "n1", "san")
-    kept, gone = Browser(settings.web.listen), Browser(settings.web.listen)
+    browser = Browser(settings.web.listen)
     with live_node(settings) as node:
         wait_for("the page is served", lambda: connects(settings.web.listen))
-        for each in (kept, gone):
-            each.log_in(link(node))
+        browser.log_in(link(node))
         unused = link(node)
-        assert gone.ask("POST", "/logout")[0] == 204
-    with live_node(settings):
+    with live_node(settings) as node:
         wait_for("the page is served", lambda: connects(settings.web.listen))
-        assert kept.ask("GET", "/v1/status")[0] == 200
-        assert gone.code("GET", "/v1/status") == (401, "no-session")
-        assert gone.code("POST", "/login", {"link": unused.partition("#")[2]}) == (403, "link-unknown"), "links do not"
+        assert browser.code("GET", "/v1/status") == (401, "no-session")
+        assert browser.code("POST", "/login", {"link": unused.partition("#")[2]}) == (403, "link-unknown")
+        browser.log_in(link(node))
+        assert browser.ask("GET", "/v1/status")[0] == 200

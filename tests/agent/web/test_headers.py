@@ -22,7 +22,7 @@ def refusal(method: str, **headers: str | None) -> str:
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7980", "localhost:7980", "LOCALHOST", "[::1]:7980", "127.0.0.1:1", "127.9.9.9:80"])
 def test_names_of_the_loopback_are_taken_with_any_port(host: str) -> None:
-    assert refusal("GET", host=host) == ""
+    assert refusal("GET", host=host, origin=None) == ""
     assert refusal("POST", host=host, origin=f"http://{host}") == ""
 
 
@@ -68,8 +68,16 @@ def test_other_sites_read_nothing_but_may_link_here() -> None:
     for site in ("cross-site", "same-site"):
         assert refusal("GET", sec_fetch_site=site, sec_fetch_mode="no-cors") == "wrong-origin"
         assert refusal("GET", sec_fetch_site=site, sec_fetch_mode="cors") == "wrong-origin"
-        assert refusal("GET", sec_fetch_site=site, sec_fetch_mode="navigate") == ""
+        link = {"sec_fetch_site": site, "sec_fetch_mode": "navigate", "origin": None}
+        assert refusal("GET", **link) == refusal("GET", **link, sec_fetch_dest="document") == ""
+        for kind in ("iframe", "frame", "object", "embed"):
+            assert refusal("GET", **link, sec_fetch_dest=kind) == "wrong-origin", kind
     assert refusal("GET", sec_fetch_site="none", origin=None) == refusal("GET", sec_fetch_site=None, origin=None) == ""
+
+
+@pytest.mark.parametrize("origin", ["null", "http://evil.example", "http://127.0.0.1:3000", "https://127.0.0.1:7980"])
+def test_a_browser_that_says_nothing_of_the_site_says_the_origin_of_who_would_read(origin: str) -> None:
+    assert refusal("GET", sec_fetch_site=None, origin=origin) == "wrong-origin"
 
 
 def test_nothing_inline_and_nothing_from_elsewhere_is_allowed() -> None:
@@ -87,14 +95,29 @@ def test_a_cookie_goes_to_this_page_alone() -> None:
     assert cookie_of("pathmesh-x=a; pathmesh-x=b", "pathmesh-x") == "", "two of one name: one of them is somebody else's"
 
 
-@given(st.dictionaries(st.sampled_from(["host", "origin", "sec-fetch-site", "sec-fetch-mode"]), st.text(max_size=30)), st.text(max_size=8))
+HOSTS = ("127.0.0.1:7980", "localhost", "evil.example")
+JUDGED = {
+    "host": st.sampled_from(HOSTS) | st.text(max_size=30),
+    "origin": st.sampled_from([f"http://{host}" for host in HOSTS] + ["null"]) | st.text(max_size=30),
+    "sec-fetch-site": st.sampled_from(["same-origin", "same-site", "cross-site", "none"]) | st.text(max_size=9),
+    "sec-fetch-mode": st.sampled_from(["navigate", "cors", "no-cors", "same-origin"]),
+    "sec-fetch-dest": st.sampled_from(["document", "iframe", "empty"]),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=JUDGED), st.sampled_from(["GET", "HEAD", "POST", "DELETE"]) | st.text(max_size=8))
 def test_any_headers_are_judged(headers: dict[str, str], method: str) -> None:
     try:
         check_origin(method, headers)
     except UsageError as fault:
         assert fault.code in ("wrong-host", "wrong-origin")
-    else:
-        assert method in ("GET", "HEAD") or headers["origin"] == f"http://{headers['host']}"
+        return
+    host, origin, site = headers["host"], headers.get("origin"), headers.get("sec-fetch-site")
+    assert "evil" not in host and origin in (None, f"http://{host}")
+    if method not in ("GET", "HEAD"):
+        assert origin is not None and site in (None, "same-origin")
+    elif site not in (None, "same-origin", "none"):
+        assert headers["sec-fetch-mode"] == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
 
 
 @given(st.text(max_size=60), st.text(min_size=1, max_size=8))

@@ -1,6 +1,9 @@
-"""The page's place in the process: a port that is taken, no page at all, a disk that refuses."""
+"""The page's place in the process: a port that is taken, no page at all, sessions that end."""
 
+import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,9 @@ import pytest
 
 from agent.api.access import Client
 from agent.bootstrap import init
-from agent.web.service import WebService
+from agent.web.service import WebService, forget_kept_sessions
 from scripts.cluster.nodes import free_ports, wait_for
-from store.errors import PathmeshError, UnavailableError
+from store.errors import PathmeshError
 from store.records import MemoryRecords
 
 ROOT = Client(1, 0, frozenset({0}))
@@ -58,57 +61,80 @@ def test_an_ipv6_address(tmp_path: Path, live_node: Any, settings_in: Any) -> No
         assert node.ask("POST", "/v1/web/links").json["url"].startswith(f"http://{settings.web.listen}/login#")
 
 
+@pytest.mark.parametrize("listen", ["localhost:7980", "LocalHost:7980", "127.0.0.1:7980"])
+def test_a_link_names_the_very_address_that_is_served(listen: str) -> None:
+    assert WebService(listen, "x").offer(ROOT).startswith("http://127.0.0.1:7980/login#")
+
+
 def test_a_node_without_a_page_says_so(lone: Any) -> None:
     assert code(lone) == "web-off"
     assert "web.listen" in lone.ask("POST", "/v1/web/links").json["hint"]
 
 
-class Broken(MemoryRecords):
-    """Records that cannot be written."""
-
-    async def change(self, *_: Any, **__: Any) -> None:
-        raise UnavailableError("the disk is full", code="disk-full")
-
-
 @pytest.mark.anyio
-async def test_a_disk_that_refuses_keeps_nobody_out() -> None:
-    web = WebService("127.0.0.1:7980", "x", Broken())
-    await web.load()
-    opened = await web.redeem(web.offer(ROOT).partition("#")[2])
-    assert web.find(opened.secret) == opened.session
-    await web.end(opened.session)
-    assert web.find(opened.secret) is None
-
-
-@pytest.mark.anyio
-async def test_damaged_records_are_forgotten() -> None:
+async def test_what_an_earlier_version_kept_is_forgotten() -> None:
     records = MemoryRecords()
-    await records.change("web.session", {"x": b"garbage"})
-    await WebService("127.0.0.1:7980", "x", records).load()
-    assert await records.load("web.session") == {}
+    await records.change("web.session", {"x": b"a", "y": b"b"})
+    await records.change("other", {"z": b"c"})
+    for _ in range(2):
+        await forget_kept_sessions(records)
+        assert await records.load("web.session") == {} and await records.load("other") == {"z": b"c"}
+
+
+@contextlib.asynccontextmanager
+async def following(web: WebService, *sessions: Any) -> AsyncIterator[list[str]]:
+    """The labels of the sessions whose answers have ended, one that goes on being given to each."""
+    ended: list[str] = []
+
+    async def follow(session: Any) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with web.using(session):
+                await asyncio.Event().wait()
+        ended.append(session.label)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(follow(session)) for session in sessions]
+        await asyncio.sleep(0)
+        yield ended
+        for task in tasks:
+            task.cancel()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.anyio
-async def test_the_session_that_ends_for_a_new_one_ends_on_the_disk_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_that_ends_for_a_new_one_ends_what_it_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.web.sessions.limit", lambda name: {"web_sessions": 1}.get(name, 100))
-    records = MemoryRecords()
-    web = WebService("127.0.0.1:7980", "x", records)
-    first = await web.redeem(web.offer(ROOT).partition("#")[2])
-    second = await web.redeem(web.offer(ROOT).partition("#")[2])
-    assert web.find(first.secret) is None and set(await records.load("web.session")) == {second.session.id}
-    with pytest.raises(TimeoutError):
-        async with web.using(second.session):
-            await web.end(second.session)
-            await _forever()
+    web = WebService("127.0.0.1:7980", "x")
+    first = web.redeem(web.offer(ROOT).partition("#")[2])
+    async with following(web, first.session) as ended:
+        second = web.redeem(web.offer(ROOT).partition("#")[2])
+        await until(lambda: ended == [first.session.label])
+    assert web.find(first.secret) is None and web.sessions() == (second.session,)
 
 
-async def _forever() -> None:
-    import asyncio
-
-    await asyncio.Event().wait()
+@pytest.mark.anyio
+async def test_one_session_is_ended_or_all() -> None:
+    web = WebService("127.0.0.1:7980", "x")
+    opened = [web.redeem(web.offer(ROOT).partition("#")[2]) for _ in range(3)]
+    link = web.offer(ROOT).partition("#")[2]
+    sessions = [each.session for each in opened]
+    async with following(web, *sessions) as ended:
+        web.end(sessions[1])
+        await until(lambda: ended == [sessions[1].label])
+        assert web.find(opened[1].secret) is None and web.sessions() == (sessions[0], sessions[2])
+        assert web.end_all() == (sessions[0], sessions[2]) and web.end_all() == web.sessions() == ()
+        await until(lambda: len(ended) == 3)
+    with pytest.raises(PathmeshError) as caught:
+        web.redeem(link)
+    assert caught.value.code == "link-unknown"
 
 
 def test_a_web_session_gets_no_link() -> None:
     with pytest.raises(PathmeshError) as caught:
-        WebService("127.0.0.1:7980", "x", MemoryRecords()).offer(Client(1, 0, frozenset(), "abc"))
+        WebService("127.0.0.1:7980", "x").offer(Client(1, 0, frozenset(), "abc"))
     assert caught.value.code == "forbidden"

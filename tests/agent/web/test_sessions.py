@@ -7,17 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.web.sessions import (
-    CLOCK_STEP_SECONDS,
-    SECRET_CHARS,
-    Opened,
-    Session,
-    Sessions,
-    Who,
-    decode_sessions,
-    encode_session,
-    hashed,
-)
+from agent.web.sessions import CLOCK_STEP_SECONDS, SECRET_CHARS, Opened, Session, Sessions, Who, hashed
 from store.errors import UsageError
 from store.limits import limit
 
@@ -45,8 +35,8 @@ def refusal(sessions: Sessions, secret: str, now: float) -> str:
     return caught.value.code
 
 
-def logged_in(sessions: Sessions, now: float = NOW) -> Opened:
-    return sessions.redeem(sessions.offer(WHO, now), now)
+def logged_in(sessions: Sessions, now: float = NOW, who: Who = WHO) -> Opened:
+    return sessions.redeem(sessions.offer(who, now), now)
 
 
 def test_a_link_opens_one_session() -> None:
@@ -84,6 +74,7 @@ def test_a_session_ends_at_its_time_or_when_it_is_ended() -> None:
     assert sessions.find(first.secret, NOW + SESSION - 1) and not sessions.find(first.secret, NOW + SESSION)
     assert sessions.end(second.session.id) and not sessions.end(second.session.id)
     assert sessions.find(second.secret, NOW + 11) is None
+    assert sessions.held(NOW + 11) == (first.session,) and sessions.held(NOW + SESSION) == ()
     assert sessions.expire(NOW + SESSION) == (first.session.id,) and len(sessions) == 0
 
 
@@ -98,7 +89,8 @@ def test_links_are_bounded() -> None:
     sessions = Sessions(source())
     secrets = [sessions.offer(WHO, NOW) for _ in range(limit("web_links") + 1)]
     assert refusal(sessions, secrets[0], NOW) == "link-unknown"
-    assert sessions.redeem(secrets[1], NOW) and sessions.redeem(secrets[-1], NOW)
+    for secret in (secrets[1], secrets[-1]):
+        assert sessions.find(sessions.redeem(secret, NOW).secret, NOW)
 
 
 def test_sessions_are_bounded() -> None:
@@ -112,28 +104,30 @@ def test_sessions_are_bounded() -> None:
     assert late.ended == tuple(each.session.id for each in opened[1:2]), "those whose time is over make room first"
 
 
+@pytest.mark.parametrize("more", [1, 100])
+def test_whoever_asks_for_many_takes_nothing_from_others(more: int) -> None:
+    sessions, greedy = Sessions(source()), Who(2000, (), 5)
+    link, session = sessions.offer(WHO, NOW), logged_in(sessions)
+    for n in range(limit("web_sessions") + more):
+        logged_in(sessions, NOW + 1 + n, greedy)
+    assert sessions.find(session.secret, NOW + 100) and sessions.redeem(link, NOW + 100)
+    assert len(sessions) == limit("web_sessions")
+
+
+def test_links_that_were_given_out_are_forgotten() -> None:
+    sessions = Sessions(source())
+    link, session = sessions.offer(WHO, NOW), logged_in(sessions)
+    sessions.forget_links()
+    assert refusal(sessions, link, NOW) == "link-unknown" and sessions.find(session.secret, NOW)
+    assert sessions.redeem(sessions.offer(WHO, NOW), NOW)
+
+
 def test_no_secret_is_kept() -> None:
     sessions = Sessions(source())
     link = sessions.offer(WHO, NOW)
     opened = sessions.redeem(link, NOW)
-    kept = repr(vars(sessions)) + repr(encode_session(opened.session))
+    kept = repr(vars(sessions)) + repr(opened.session)
     assert link not in kept and opened.secret not in kept
-
-
-def test_sessions_outlive_the_process() -> None:
-    sessions = Sessions(source())
-    opened = [logged_in(sessions, NOW + n) for n in range(3)]
-    records = {each.session.id: encode_session(each.session) for each in reversed(opened)}
-    found, damaged = decode_sessions(records | {"x": b"\xc1", "y": b"", "z": b"\x91" * 5000})
-    assert sorted(damaged) == ["x", "y", "z"]
-    again = Sessions(source(), found)
-    assert all(again.find(each.secret, NOW + 5) == each.session for each in opened)
-
-
-@given(st.dictionaries(st.text(max_size=4), st.binary(max_size=60), max_size=4))
-def test_any_records_are_read(records: dict[str, bytes]) -> None:
-    found, damaged = decode_sessions(records)
-    assert len(found) + len(damaged) == len(records)
 
 
 @given(
