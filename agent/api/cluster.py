@@ -13,20 +13,21 @@ from agent.accept import accept
 from agent.api.requests import body_as, flag, whole
 from agent.api.responses import etag, json_response
 from agent.api.routes import Access, Operation
-from agent.cell_view import cell_json, map_json, paths_of, said, said_all
+from agent.cell_view import cell_json, map_json, said, said_all
 from agent.node import Node
 from agent.picture import KINDS
 from agent.status import apply_json, lun_json, node_json, status_document
 from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NVME_SUBSYSTEM
 from store.errors import UnavailableError, UsageError
 from store.limits import limit
-from store.matrix import CellState, RollUp, ShownCell
+from store.matrix import CellState, RollUp, ShownCell, show_cell
 
 
 class AcceptBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Take the paths seen now as the expected ones: on these nodes, or on all that report the LUN."""
+    """Take the paths seen now as the expected ones: on these nodes, or on all that see some; `shown` by node are accepted or nothing."""
 
     nodes: list[str] | None = None
+    shown: dict[str, list[str]] | None = None
     reason: Annotated[str, Meta(max_length=4096)] = ""
     expires_seconds: Annotated[int, Meta(ge=1, le=10 * 365 * 86400)] | None = None
 
@@ -189,7 +190,7 @@ async def get_lun_paths(node: Node, request: Request) -> Response:
 async def post_accept(node: Node, request: Request) -> Response:
     body = await body_as(request, AcceptBody)
     wwid = _resource(node, request.path_params["wwid"])
-    accepted, dot = await accept(
+    accepted = await accept(
         node.picture,
         node.writer,
         wwid,
@@ -198,9 +199,17 @@ async def post_accept(node: Node, request: Request) -> Response:
         reason=body.reason,
         expires_seconds=body.expires_seconds,
         dry_run=flag(request, "dry_run"),
+        shown=body.shown,
     )
-    said = [{"node": n, "paths": list(paths)} for n, paths in accepted.items()]
-    return json_response({"accepted": said, "edit": str(dot) if dot else None, "dry_run": dot is None})
+    dot = accepted.edit
+    return json_response(
+        {
+            "accepted": [{"node": n, "paths": list(paths.kept), "given_up": list(paths.given_up)} for n, paths in accepted.paths.items()],
+            "left_out": [{"node": n, "code": code} for n, code in accepted.left_out.items()],
+            "edit": str(dot) if dot else None,
+            "dry_run": dot is None,
+        }
+    )
 
 
 # -- nodes -----------------------------------------------------------------------------------------------------------
@@ -215,25 +224,24 @@ async def get_node(node: Node, request: Request) -> Response:
 
 
 async def get_node_maps(node: Node, request: Request) -> Response:
-    name = _node_name(node, request)
+    """A node's maps as the matrix shows them: those of a node that is not heard are unknown, with what it said last beside it."""
+    name, picture = _node_name(node, request), node.picture
+    reporter = picture.reporters()[name]
     maps = []
-    for wwid, found in sorted(node.picture.cells_of(name, MULTIPATH_MAP).items()):
+    for wwid, found in sorted(picture.cells_of(name, MULTIPATH_MAP).items()):
         cell = found.whole()
-        detail = cell.detail
-        maps.append(
-            {
-                "wwid": wwid,
-                "state": cell.state,
-                "reasons": list(cell.reasons),
-                **{name: said(detail, name, "") or None for name in ("alias", "vendor", "product", "redundancy", "queueing")},
-                "size_bytes": said(detail, "size_bytes", 0) or None,
-                "paths": paths_of(detail),
-                "missing_paths": said_all(detail, "missing_paths", str),
-                **map_json(cell),
-            }
-        )
-    reporter = node.picture.reporters()[name]
-    return json_response({"node": name, "reporter": reporter.value, "age_seconds": node.picture.age_seconds(name), "maps": maps})
+        shown = show_cell(cell, reporter, expected=False, settled=True)
+        if shown is not None:
+            maps.append(
+                {
+                    "wwid": wwid,
+                    **{field: said(cell.detail, field, "") or None for field in ("alias", "vendor", "product")},
+                    "size_bytes": said(cell.detail, "size_bytes", 0) or None,
+                    **cell_json(shown, picture.seq(name, MULTIPATH_MAP, wwid)),
+                    **map_json(cell),
+                }
+            )
+    return json_response({"node": name, "reporter": reporter.value, "age_seconds": picture.age_seconds(name), "maps": maps})
 
 
 def _node_name(node: Node, request: Request) -> str:

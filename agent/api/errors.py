@@ -32,6 +32,7 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "method-not-allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "the address knows other methods; `Allow` lists them"),
     "conflict-open": (HTTPStatus.CONFLICT, "the section `key` has concurrent values that nobody has resolved"),
     "changed-since": (HTTPStatus.CONFLICT, "the section `key` was changed again since the edit that is to be reverted, by `edit`"),
+    "accept-changed": (HTTPStatus.CONFLICT, "the paths that would be accepted are not those that were shown"),
     "exists": (HTTPStatus.CONFLICT, "what is to be made is there already"),
     "name-taken": (HTTPStatus.CONFLICT, "another node holds this node's name"),
     "history-gone": (HTTPStatus.GONE, "what was before the edit, or the edit itself, is no longer known on this node"),

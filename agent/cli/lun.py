@@ -8,7 +8,6 @@ import click
 from agent.cli.base import Group
 from agent.cli.client import Client, quoted
 from agent.cli.errors import ApiError
-from agent.cli.matrix import fetch
 from agent.cli.output import CELL_SEVERITY, MISSING, Cell, Painted, age_text, aligned, one_line, severity, size_text, text_of
 from agent.cli.session import Session
 from agent.cli.status import paths_text
@@ -30,7 +29,6 @@ from agent.flags import flag_text, worst_first
 from store.errors import PathmeshError
 
 LUNS = "/v1/luns"
-MULTIPATH_MAP, NVME_SUBSYSTEM = "multipath.map", "nvme.subsystem"
 
 
 @click.group(cls=Group)
@@ -195,7 +193,8 @@ def accept(session: Session, wwid: str, nodes: tuple[str, ...], expires: int | N
     """Take the paths that a LUN has now as the expected ones.
 
     A native NVMe subsystem is named by its NQN, as `pathmesh matrix --kind nvme.subsystem` shows it; its paths are its controllers.
-    It is refused for a node whose state is not known now.
+    It is refused for a node whose state is not known now, and for one that sees paths and can use none of them. Without --node,
+    nodes that are not known, or see no path at all, are left out: that a LUN is gone is accepted only of nodes that are named.
 
     \b
     Examples:
@@ -204,38 +203,20 @@ def accept(session: Session, wwid: str, nodes: tuple[str, ...], expires: int | N
     """
     client = session.client()
     check_digest(client, write)
-    path = f"{LUNS}/{quoted(wwid)}"
-    if write.dry_run:
-        _accept_trial(session, _cells_of(session, wwid), nodes)
-        return
     body = write.body(nodes=list(nodes) or None, expires_seconds=expires)
-    answer = client.request("POST", f"{path}/accept", body=body).json()
+    answer = client.request("POST", f"{LUNS}/{quoted(wwid)}/accept", query=write.flags, body=body).json()
     if session.output == "json":
         session.json(answer)
         return
-    accepted = answer.get("accepted") or ()
-    rows = [[str(entry["node"]), str(len(entry["paths"])), text_of(entry["paths"])] for entry in accepted]
-    session.table(("NODE", "PATHS", "EXPECTED NOW"), rows, empty="nothing to accept")
-
-
-def _cells_of(session: Session, name: str) -> Mapping[str, Any]:
-    """The cells of a LUN or of a native NVMe subsystem, by node."""
-    found = {row["kind"]: row["nodes"] for row in fetch(session, {"resource": name})["resources"]}
-    cells: Mapping[str, Any] | None = found.get(NVME_SUBSYSTEM, found.get(MULTIPATH_MAP))
-    if cells is None:
-        raise PathmeshError(f"LUN {name}: nobody sees it and it is not allow-listed", code="not-found")
-    return cells
-
-
-def _accept_trial(session: Session, cells: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    """What accepting would forget, from the cells as they are; nothing like a write is sent."""
-    chosen = {name: cells.get(name) or {} for name in wanted or sorted(cells)}
-    rows: list[list[Cell]] = [
-        [name, str(cell.get("state", "unknown")), paths_text(cell) or MISSING, text_of(cell.get("missing_paths"))]
-        for name, cell in chosen.items()
+    rows = [
+        [str(entry["node"]), str(len(entry["paths"])), text_of(entry["paths"]), text_of(entry.get("given_up"))]
+        for entry in answer.get("accepted") or ()
     ]
-    session.table(("NODE", "STATE", "PATHS", "NO LONGER EXPECTED"), rows, empty="nobody sees it")
-    session.say("dry run: nothing was written")
+    session.table(("NODE", "PATHS", "EXPECTED NOW", "NO LONGER EXPECTED"), rows, empty="nothing to accept")
+    for entry in answer.get("left_out") or ():
+        session.say(f"{entry['node']}: left out ({entry['code']})")
+    if write.dry_run:
+        session.say("dry run: nothing was written")
 
 
 def _found(session: Session, path: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from agent.bootstrap import init
 from scripts.cluster.nodes import wait_for
 from store.cells import MULTIPATH_APPLY, NODE_FACTS, NVME_SUBSYSTEM, Cell
 from store.errors import UnavailableError
-from store.matrix import CellState, RollUp
+from store.matrix import CellState, Reporter, RollUp
 
 A = "3624a9370e92ace0b12e941bf000cb4d5"
 B = "360014050000000100004000800000000"
@@ -244,7 +244,8 @@ def test_a_cell_that_makes_no_sense_spoils_nothing(api: Any, nonsense: Any) -> N
     fits(document["luns"], [lun])
     for path in ("/v1/matrix", f"/v1/luns/{A}", "/v1/luns/scan", "/v1/nodes", "/v1/nodes/n1/maps", "/v1/apply", "/v1/storages", "/v1/dump"):
         assert api.ask("GET", path).status == 200, path
-    assert api.ask("POST", f"/v1/luns/{A}/accept?dry_run=true", {}).status == 200
+    answer = api.ask("POST", f"/v1/luns/{A}/accept?dry_run=true", {"nodes": ["n1"]})
+    assert answer.status == 200 or answer.json["code"] == "nothing-usable", answer
 
 
 def test_alarms_show_as_problems(api: Any) -> None:
@@ -382,7 +383,8 @@ def test_accepting_makes_the_present_paths_the_expected_ones(hosted: Any) -> Non
     assert "path-lost" in hosted.get(f"/v1/luns/{A}")["nodes"]["n1"]["reasons"]
     answer = hosted.ask("POST", "/v1/luns/vmpool-a/accept", {"nodes": ["n1"], "reason": "taken out"})
     assert answer.status == 200 and answer.json["edit"], answer
-    assert answer.json["accepted"] == [{"node": "n1", "paths": ["fc:0x2100000e1e000101>0x50014380242b0101"]}]
+    gone = ["fc:0x2100000e1e000102>0x50014380242b0201"]
+    assert answer.json["accepted"] == [{"node": "n1", "paths": ["fc:0x2100000e1e000101>0x50014380242b0101"], "given_up": gone}]
     wait_for("it reads healthy", lambda: hosted.get(f"/v1/luns/{A}")["nodes"]["n1"]["state"] == "healthy")
     assert hosted.get("/v1/dump")["acks"][f"ack/n1/{A}"]["reason"] == "taken out"
     acked = {"id": answer.json["edit"], "by": "n1", "reason": "taken out", "expires": None}
@@ -414,7 +416,7 @@ def test_an_nvme_subsystem_is_accepted_by_its_nqn(api: Any) -> None:
     [row] = api.get(f"/v1/matrix?kind=nvme.subsystem&resource={nqn}")["resources"]
     assert row["id"] == nqn and row["nodes"]["n1"]["missing_paths"] == [lost]
     dry = api.ask("POST", f"/v1/luns/{nqn}/accept?dry_run=true", {})
-    assert (dry.status, dry.json["edit"], dry.json["accepted"]) == (200, None, [{"node": "n1", "paths": [there]}])
+    assert (dry.status, dry.json["edit"], dry.json["accepted"]) == (200, None, [{"node": "n1", "paths": [there], "given_up": [dead, lost]}])
     assert api.get("/v1/dump")["acks"] == {}
     answer = api.ask("POST", f"/v1/luns/{nqn}/accept", {"reason": "two ports are enough", "expires_seconds": 3600})
     assert answer.status == 200 and answer.json["edit"]
@@ -434,6 +436,53 @@ def test_an_unknown_cell_cannot_be_accepted(api: Any, map_cell: Any) -> None:
     for body in ({"nodes": ["n1"]}, {}):
         answer = api.ask("POST", f"/v1/luns/{A}/accept", body)
         assert answer.status == 422 and answer.json["code"] == "cell-unknown", answer
+
+
+def test_what_is_accepted_is_what_was_shown(api: Any, map_cell: Any) -> None:
+    api.write("POST", "/v1/config/wwids", {"wwid": A})
+    api.observe(map_cell(A, "degraded", usable=1, reasons=("path-lost",)))
+    [dry] = api.ask("POST", f"/v1/luns/{A}/accept?dry_run=true", {}).json["accepted"]
+    shown, before = {"n1": dry["paths"]}, api.get("/v1/dump")["acks"]
+    assert len(shown["n1"]) == len(dry["given_up"]) == 1
+    api.observe(map_cell(A))  # the lost path is back
+    others: list[dict[str, list[str]]] = [shown, {}, {"n1": [], "n2": []}, {"n1": [*dry["paths"], *dry["given_up"]], "n2": []}]
+    for other in others:
+        for query in ("", "?dry_run=true"):
+            answer = api.ask("POST", f"/v1/luns/{A}/accept{query}", {"nodes": ["n1"], "shown": other})
+            assert (answer.status, answer.json["code"]) == (409, "accept-changed"), answer
+            assert answer.json["detail"].startswith("n2: " if len(other.get("n1", ())) == 2 else "n1: ")
+    assert api.get("/v1/dump")["acks"] == before, "nothing was written"
+    both = {"n1": [*dry["given_up"], *dry["paths"]]}
+    assert api.ask("POST", f"/v1/luns/{A}/accept", {"nodes": ["n1"], "shown": both}).status == 200
+    assert set(api.get("/v1/dump")["acks"][f"ack/n1/{A}"]["paths"].split()) == set(both["n1"])
+
+
+def test_paths_of_which_none_is_usable_are_not_accepted(api: Any, map_cell: Any) -> None:
+    api.write("POST", "/v1/config/wwids", {"wwid": A})
+    good = map_cell(A)
+    failed = [{**path, "class": "failed"} for path in good.detail["path_list"]]
+    bad = {**good.detail, "paths": {**good.detail["paths"], "usable": 0, "active": 0, "failed": 2}, "path_list": failed}
+    before = api.get("/v1/dump")["acks"]
+    unmade = {**bad, "path_list": [], "missing_paths": good.detail["baseline"]}  # disks are seen, and no map was made of them
+    for detail in (bad, unmade):
+        api.observe(Cell(good.kind, A, "failed", ("all-paths-failed",), detail))
+        for query in ("", "?dry_run=true"):
+            for nodes in (None, ["n1"]):
+                answer = api.ask("POST", f"/v1/luns/{A}/accept{query}", {"nodes": nodes})
+                assert (answer.status, answer.json["code"]) == (422, "nothing-usable") and answer.json["detail"].startswith("n1: "), answer
+                assert answer.json["hint"] == "that would hide a failure; repair the paths or disable the LUN"
+    assert api.get("/v1/dump")["acks"] == before
+
+
+def test_that_a_lun_is_gone_is_accepted_only_of_a_node_that_is_named(api: Any, map_cell: Any) -> None:
+    api.write("POST", "/v1/config/wwids", {"wwid": A})
+    api.observe(map_cell(A, "missing", usable=0, reasons=("not-visible",)))
+    answer = api.ask("POST", f"/v1/luns/{A}/accept", {})
+    assert (answer.status, answer.json["code"]) == (422, "nothing-usable") and "name the node" in answer.json["hint"]
+    answer = api.ask("POST", f"/v1/luns/{A}/accept", {"nodes": ["n1"]})
+    [accepted] = answer.json["accepted"]
+    assert (answer.status, accepted["paths"], len(accepted["given_up"])) == (200, [], 2)
+    assert api.get("/v1/dump")["acks"][f"ack/n1/{A}"].get("paths", "") == ""
 
 
 # -- nodes ------------------------------------------------------------------------------------------------------------
@@ -456,6 +505,23 @@ def test_a_nodes_maps_show_groups_and_paths(hosted: Any) -> None:
     assert found["size_bytes"] == 2**30 and found["paths"]["usable"] == 2
     paths = [path for group in found["path_groups"] for path in group["paths"]]
     assert {p["dev"] for p in paths} == {"sda", "sdb"} and all(p["class"] == "active" for p in paths)
+
+
+@pytest.mark.parametrize("reporter", [Reporter.STALE, Reporter.SUSPECT, Reporter.OFFLINE])
+def test_the_maps_of_a_node_that_is_not_heard_are_unknown(api: Any, map_cell: Any, monkeypatch: Any, reporter: Reporter) -> None:
+    api.write("POST", "/v1/config/wwids", {"wwid": A})
+    cell = map_cell(A, "degraded", usable=1, reasons=("path-lost",))
+    api.observe(Cell(cell.kind, A, "degraded", ("path-lost",), {**cell.detail, "flags": ["single-failure-domain"]}))
+    [known] = api.get("/v1/nodes/n1/maps")["maps"]
+    assert (known["state"], known["reasons"], known["flags"]) == ("degraded", ["path-lost"], ["single-failure-domain"])
+    assert "last" not in known
+    monkeypatch.setattr(api.node.picture, "reporters", lambda: {"n1": reporter})
+    document = api.get("/v1/nodes/n1/maps")
+    [found] = document["maps"]
+    assert document["reporter"] == reporter.value
+    assert (found["state"], found["reasons"]) == ("unknown", [f"reporter-{reporter.value}"])
+    assert found["last"] == {"state": "degraded", "reasons": ["path-lost"]}
+    assert found["paths"] == known["paths"] and found["path_groups"] == known["path_groups"], "what was known last is told with it"
 
 
 # -- storages, render, apply ------------------------------------------------------------------------------------------

@@ -168,7 +168,6 @@ class FakeAgent:
     last_reason: str | None = None
     answers: dict[str, Any] = field(default_factory=dict)
     """What a path answers in place of its handler."""
-    more_rows: list[dict[str, Any]] = field(default_factory=list)
     """Rows of the matrix beside those of LUNs."""
 
     @property
@@ -439,7 +438,6 @@ class Handler(BaseHTTPRequestHandler):
             for lun in self.fake.status["luns"]
             if query.get("state") in (None, lun["state"]) and query.get("resource") in (None, lun["wwid"], lun["alias"])
         ]
-        resources += [row for row in self.fake.more_rows if query.get("resource") in (None, row["id"])]
         at = int(query.get("cursor", "0"))  # one resource a page
         following = str(at + 1) if at + 1 < len(resources) else None
         return {"version": 1, "kinds": ["multipath.map"], "resources": resources[at : at + 1], "next": following}
@@ -456,7 +454,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _post_luns(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
         assert rest[1] == "accept"
-        return {"accepted": [{"node": n, "paths": ["p1"]} for n in body["nodes"] or ["n1", "n2"]], "edit": f"{ACTOR}:7"}
+        if rest[0] == "nothing-usable":
+            raise Refused(422, "nothing-usable", "n2: no path of it is usable, of 2 that are visible")
+        accepted = [{"node": n, "paths": ["p1"], "given_up": ["p2"]} for n in body["nodes"] or ["n1", "n2"]]
+        left_out = [] if body["nodes"] else [{"node": "n3", "code": "cell-unknown"}]
+        dry = query.get("dry_run") == "true"
+        return {"accepted": accepted, "left_out": left_out, "edit": None if dry else f"{ACTOR}:7", "dry_run": dry}
 
     def _get_conflicts(self, rest: list[str], query: dict[str, str], body: Any) -> Any:
         return {"conflicts": self.fake.conflicts}

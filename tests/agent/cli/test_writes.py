@@ -266,35 +266,31 @@ def test_refused_overrides_name_the_file(run: Run, fake_agent: Any, tmp_path: Pa
 
 def test_accepting_paths(run: Run, fake_agent: Any) -> None:
     result = run("lun", "accept", LUN_A, "--node", "n3", "--expires", "1d12h", "--reason", "switch gone")
-    assert result.exit_code == 0
-    assert result.stdout.splitlines() == ["NODE  PATHS  EXPECTED NOW", "n3    1      p1"]
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == ["NODE  PATHS  EXPECTED NOW  NO LONGER EXPECTED", "n3    1      p1            p2"]
     assert fake_agent.bodies == [{"nodes": ["n3"], "reason": "switch gone", "expires_seconds": 129600}]
     assert fake_agent.writes() == [("POST", f"/v1/luns/{LUN_A}/accept")]
-    run("lun", "accept", LUN_A)
+    result = run("lun", "accept", LUN_A)
     assert fake_agent.bodies[-1] == {"nodes": None, "expires_seconds": None}
+    assert result.stderr == "n3: left out (cell-unknown)\n", "nobody takes two nodes for all"
 
 
-def test_accepting_as_a_dry_run_sends_no_write(run: Run, fake_agent: Any) -> None:
+def test_accepting_as_a_dry_run_writes_nothing(run: Run, fake_agent: Any) -> None:
     result = run("lun", "accept", LUN_A, "--node", "n2", "--dry-run")
-    assert result.exit_code == 0
-    lost = "iscsi:10.0.2.5>10.0.2.10:3260,1,iqn.2001-05.com.example:a"
-    assert result.stdout.splitlines()[1] == f"n2    degraded  1/2    {lost}"
-    assert fake_agent.writes() == []
+    assert (result.exit_code, result.stdout.splitlines()[1].split()) == (0, ["n2", "1", "p1", "p2"])
+    assert result.stderr == "dry run: nothing was written\n"
+    assert fake_agent.writes() == [("POST", f"/v1/luns/{LUN_A}/accept?dry_run=true")]
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_would_hide_a_failure_is_not_accepted(run: Run, fake_agent: Any, dry: tuple[str, ...]) -> None:
+    result = run("lun", "accept", "nothing-usable", *dry)
+    assert result.exit_code == 1 and "n2: no path of it is usable" in result.stderr
 
 
 def test_the_paths_of_an_nvme_subsystem_are_accepted_by_its_nqn(run: Run, fake_agent: Any) -> None:
-    nqn = "nqn.2010-06.com.purestorage:flasharray.1"
-    lost = "nvme:tcp:10.0.1.5>10.0.1.10:4420"
-    paths = {"usable": 1, "active": 1, "standby": 0, "marginal": 0, "failed": 0, "visible": 1, "expected": 2}
-    cell = {"state": "degraded", "redundancy": "single", "reasons": ["path-lost"], "paths": paths, "missing_paths": [lost]}
-    fake_agent.more_rows = [{"kind": "nvme.subsystem", "id": nqn, "state": "degraded", "nodes": {"n1": cell}}]
-    trial = run("lun", "accept", nqn, "--dry-run")
-    assert (trial.exit_code, trial.stdout.splitlines()[1:]) == (0, [f"n1    degraded  1/2    {lost}"])
-    assert fake_agent.writes() == []
-    assert run("lun", "accept", nqn, "--node", "n1").exit_code == 0
+    assert run("lun", "accept", "nqn.2010-06.com.purestorage:flasharray.1", "--node", "n1").exit_code == 0
     assert fake_agent.writes() == [("POST", "/v1/luns/nqn.2010-06.com.purestorage%3Aflasharray.1/accept")]
-    gone = run("lun", "accept", "nqn.x", "--dry-run")
-    assert gone.exit_code == 1 and "nobody sees it" in gone.stderr
 
 
 def test_removing_a_member_as_a_dry_run_sends_no_write(run: Run, fake_agent: Any) -> None:
