@@ -1,18 +1,21 @@
 """Rows of the matrix in brief: what a table of all LUNs on all nodes shows, some twenty bytes a cell instead of some four hundred. Pure.
 
 A cell is a list: its state, the usable and the expected paths (null where that is not known), and, where there is anything to say, its
-reasons, and what its node said last of a cell that is not known now.
+reasons, what its node said last of a cell that is not known now (else null), and its flags, worst first.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agent.cell_view import iso, paths_of, said
+from agent.cell_view import iso, paths_of, said, said_all
 from agent.config_view import ConfigView
+from agent.flags import worst_first
 from store.cells import MULTIPATH_MAP, NVME_SUBSYSTEM, CellView
 from store.matrix import Row, ShownCell
 
 _WITH_PATHS = frozenset({MULTIPATH_MAP, NVME_SUBSYSTEM})
+_COUNTED = 3
+"""A cell's state and counts, which are always told."""
 _TOLD: Mapping[str, type[str] | type[int]] = {"alias": str, "vendor": str, "product": str, "size_bytes": int}
 
 
@@ -21,17 +24,18 @@ def brief_cell(shown: ShownCell) -> list[Any]:
     cell = shown.cell
     usable = expected = None
     last: str | None = None
+    flags: list[str] = []
     if cell is not None:
         if cell.kind in _WITH_PATHS:
-            paths = paths_of(cell.detail)
+            detail = cell.detail
+            paths = paths_of(detail)
             usable, expected = paths["usable"], paths["expected"]
+            flags = sorted(said_all(detail, "flags", str), key=worst_first)
         if cell.state != shown.state.value:
             last = cell.state
-    brief: list[Any] = [shown.state.value, usable, expected]
-    if shown.reasons or last:
-        brief.append(list(shown.reasons))
-    if last:
-        brief.append(last)
+    brief: list[Any] = [shown.state.value, usable, expected, list(shown.reasons), last, flags]
+    while len(brief) > _COUNTED and not brief[-1]:
+        brief.pop()
     return brief
 
 

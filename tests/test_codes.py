@@ -149,7 +149,16 @@ def test_codes_of_every_form_are_gathered() -> None:
     assert not {"non-optimized", "host-checks"} & found["reason or flag"], "these are another's word, and a task's name"
 
 
-@pytest.mark.parametrize("code", sorted(said()["reason or flag"]))
+def storage_reasons() -> set[str]:
+    """What a storage's cell may bear: what the doctor knows of, and how logins fail."""
+    found = {text(key) for node in ast.walk(tree("agent.storage_findings")) if isinstance(node, ast.Dict) for key in node.keys}
+    meanings = next(node for node in tree("apply.iscsi").body if isinstance(node, ast.AnnAssign) and name_of(node.target) == "MEANINGS")
+    found |= {text(part.elts[0]) for part in ast.walk(meanings) if isinstance(part, ast.Tuple) and len(part.elts) == 3}
+    assert {"vg-missing", "iscsid-down", "storages-not-looked-at"} <= found
+    return {code for code in found if WORDS.fullmatch(code)} | {"permission", "session-missing", "login-failed"}
+
+
+@pytest.mark.parametrize("code", sorted(said()["reason or flag"] | storage_reasons() | {"permission", "command-failed"}))
 def test_the_page_has_words_for_it(code: str) -> None:
     words = (ROOT / "agent/web/static/strings/en.js").read_text()
     assert f'"reason.{code}": ' in words, f"agent/web/static/strings has no text for {code}"

@@ -22,7 +22,7 @@ from store.errors import UsageError
 from store.limits import limit
 
 STREAM = "text/event-stream"
-HEARTBEAT_SECONDS = 15
+HEARTBEAT_SECONDS = 5
 MATRIX_GAP_SECONDS = 0.1
 """The least time between two words of the matrix to one reader; the first comes at once."""
 PAGE = 100

@@ -31,6 +31,14 @@ def test_a_cell_that_is_not_known_now_says_what_it_was() -> None:
     assert brief_cell(ShownCell(CellState.UNKNOWN, ("reporter-offline",), cell)) == ["unknown", 1, 2, ["reporter-offline"], "healthy"]
 
 
+def test_flags_are_told_of_cells_that_have_any_worst_first() -> None:
+    flags = ["single-failure-domain", "merged-luns"]
+    assert brief_cell(shown("healthy", (), flags=flags)) == ["healthy", 1, 2, [], None, ["merged-luns", "single-failure-domain"]]
+    assert brief_cell(shown("healthy", (), flags=[])) == ["healthy", 1, 2], "a cell without any is no longer for it"
+    offline = ShownCell(CellState.UNKNOWN, ("reporter-offline",), shown("healthy", (), flags=["io-hangs"]).cell)
+    assert brief_cell(offline) == ["unknown", 1, 2, ["reporter-offline"], "healthy", ["io-hangs"]]
+
+
 def test_a_row_says_what_the_lun_is() -> None:
     row = Row(MULTIPATH_MAP, "w", RollUp.DEGRADED, {"n2": shown(), "n1": ShownCell(CellState.PENDING, (), None)})
     brief = brief_row(row, NOTHING | {"storages": ["san"]}, 0.0)
@@ -65,11 +73,12 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["alias", "vendor", "product", "size_bytes", "paths"]), VALUES))
+@given(st.dictionaries(st.sampled_from(["alias", "vendor", "product", "size_bytes", "paths", "flags"]), VALUES))
 def test_a_cell_in_bad_faith(detail: dict[str, Any]) -> None:
     cell = ShownCell(CellState.HEALTHY, (), pack(Cell(MULTIPATH_MAP, "w", "healthy", (), detail)))
     brief = brief_row(Row(MULTIPATH_MAP, "w", RollUp.HEALTHY, {"n1": cell}), NOTHING, 0.0)
-    state, usable, expected = brief["cells"]["n1"]
+    state, usable, expected, *more = brief["cells"]["n1"]
+    assert more == [] or (more[:2] == [[], None] and more[2] and all(type(flag) is str for flag in more[2]))
     assert state == "healthy" and type(usable) is int and (expected is None or type(expected) is int)
     for name, kind in (("alias", str), ("vendor", str), ("product", str), ("size_bytes", int)):
         assert brief[name] is None or type(brief[name]) is kind

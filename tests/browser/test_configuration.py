@@ -83,7 +83,9 @@ def agree(page: Page) -> None:
 
 def unfold(page: Page) -> None:
     """Show the options that are not set."""
-    page.locator(".part:visible summary", has_text="Not set").click()
+    folded = page.locator(".part:visible .more-options:not([open]) > summary:visible")
+    while folded.count():
+        folded.first.click()
 
 
 def newest(node: Node) -> Any:
@@ -98,6 +100,8 @@ def test_defaults_are_a_form_of_the_option_model(nodes: list[Node], panel: Any, 
     model = {each["name"]: each for each in nodes[0].get("/v1/options")["options"]["defaults"]}
     assert page.locator(".part:visible .option").count() == len(model)
     assert option(page, "polling-interval").input_value() == "5"
+    expect(option(page, "path-checker")).to_be_hidden()
+    unfold(page)
     words = option(page, "path-checker").locator("option").all_inner_texts()
     assert words == ["default: tur", *model["path-checker"]["form"]["words"]]
     assert "1 to 600 seconds" in field(page, "polling-interval").inner_text()
@@ -111,6 +115,7 @@ def test_defaults_are_a_form_of_the_option_model(nodes: list[Node], panel: Any, 
 
 def test_an_edit_is_saved_with_its_reason_in_one_edit_and_the_form_stays(nodes: list[Node], panel: Any) -> None:
     page = panel(nodes[0])
+    unfold(page)
     control = option(page, "polling-interval").element_handle()
     option(page, "polling-interval").fill("7")
     option(page, "path-checker").select_option("directio")
@@ -289,6 +294,147 @@ def test_the_preview_tells_what_every_node_would_write_and_writes_nothing(nodes:
     expect(page.locator(".previewed").first).to_contain_text("Nothing is changed.")
 
 
+# -- one save is one moment --------------------------------------------------------------------------------------------
+
+
+class Held:
+    """The dry run that comes before a save, kept waiting until it is let go."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.routes: list[Any] = []
+        page.route(re.compile("dry_run=true.*|preview=true.*dry_run"), self._take)
+
+    def _take(self, route: Any) -> None:
+        if "preview=true" in route.request.url:
+            self.routes.append(route)
+        else:
+            route.continue_()
+
+    def wait(self) -> None:
+        expect(self.page.locator(".save-bar button[type=submit]")).to_have_text("Saving …")
+        for _ in range(100):
+            if self.routes:
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError("no dry run came")
+
+    def let_go(self) -> None:
+        while self.routes:
+            self.routes.pop().continue_()
+
+
+def test_what_is_done_after_the_click_is_not_in_that_save(nodes: list[Node], panel: Any) -> None:
+    page = panel(nodes[0], "luns")
+    held = Held(page)
+    page.get_by_label(f"Name of {LUN_A}").fill("vm-new")
+    page.get_by_label("Reason").fill("first")
+    save(page)
+    held.wait()
+    page.get_by_label(f"Name of {LUN_A}").fill("vm-n")
+    page.get_by_role("button", name=f"Remove {LUN_B}").click()
+    held.let_go()
+    question = page.get_by_role("dialog")
+    expect(question).to_contain_text('alias "vm-new"')
+    expect(question).not_to_contain_text("This goes from the configuration")
+    question.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved. The nodes apply it now.")).to_be_visible()
+    now = sections(nodes[0])
+    assert now[LUN_A] == {"alias": "vm-new"} and now[LUN_B] == {"alias": "vmpool-b"}
+    assert newest(nodes[0])["keys"] == [f"wwid/{LUN_A}"] and newest(nodes[0])["reason"] == "first"
+    # The rest is still to be saved, on top of that.
+    expect(page.locator(f".lun-line[data-wwid='{LUN_B}'][data-change=removed]")).to_be_visible()
+    expect(page.get_by_label(f"Name of {LUN_A}")).to_have_value("vm-n")
+    expect(page.locator(".save-bar")).to_contain_text("2 sections changed")
+    expect(page.locator(".moved")).to_be_hidden()
+    page.get_by_role("button", name=f"Undo the changes of {LUN_B}").click()
+    save(page)
+    held.wait()
+    held.let_go()
+    agree(page)
+    assert sections(nodes[0])[LUN_A] == {"alias": "vm-n"} and LUN_B in sections(nodes[0])
+
+
+def test_what_is_undone_after_the_click_is_a_change_of_what_was_saved(nodes: list[Node], panel: Any) -> None:
+    page = panel(nodes[0])
+    held = Held(page)
+    option(page, "polling-interval").fill("7")
+    save(page)
+    held.wait()
+    option(page, "polling-interval").fill("5")
+    held.let_go()
+    expect(page.locator(".save-bar button[type=submit]")).to_have_text("Save")
+    assert sections(nodes[0])["global"]["polling-interval"] == "7"
+    assert option(page, "polling-interval").input_value() == "5"
+    expect(field(page, "polling-interval")).to_contain_text("was 7")
+
+
+def test_overrides_that_are_half_typed_are_not_written(nodes: list[Node], panel: Any) -> None:
+    page = panel(nodes[0])
+    held = Held(page)
+    option(page, "polling-interval").fill("8")
+    save(page)
+    held.wait()
+    go(page, "overrides")
+    page.get_by_label("Overrides", exact=True).fill("# half a li")
+    held.let_go()
+    expect(page.locator(".save-bar button[type=submit]")).to_have_text("Save")
+    assert sections(nodes[0])["global"]["polling-interval"] == "8"
+    assert nodes[0].get("/v1/overrides")["text"] == ""
+    expect(page.get_by_label("Overrides", exact=True)).to_have_value("# half a li")
+
+
+LOST = r"ERR_FAILED|ERR_ABORTED"
+
+
+def lose_answers(page: Page, path: str, method: str) -> None:
+    """Let writes through, and lose what the agent says to them."""
+
+    def lose(route: Any) -> None:
+        if route.request.method != method or "dry_run" in route.request.url:
+            route.continue_()
+            return
+        route.fetch()
+        route.abort()
+
+    page.route(re.compile(re.escape(path)), lose)
+
+
+def test_a_save_whose_answer_is_lost_is_a_save(nodes: list[Node], panel: Any) -> None:
+    page = panel(nodes[0], allowed=(LOST,))
+    lose_answers(page, "/v1/config/edits", "POST")
+    option(page, "polling-interval").fill("14")
+    page.get_by_label("Reason").fill("once")
+    save(page)
+    expect(page.get_by_text("Saved. The nodes apply it now.")).to_be_visible()
+    saved(page)
+    expect(page.locator(".moved")).to_be_hidden()
+    assert sections(nodes[0])["global"]["polling-interval"] == "14"
+
+    go(page, "overrides")
+    lose_answers(page, "/v1/overrides", "PUT")
+    page.get_by_label("Overrides", exact=True).fill("# theirs\n")
+    save(page)
+    saved(page)
+    assert nodes[0].get("/v1/overrides")["text"] == "# theirs\n"
+    expect(page.get_by_label("Reason")).to_have_value("")
+
+
+def test_what_was_typed_after_a_lost_answer_stands_on_what_was_saved(nodes: list[Node], panel: Any) -> None:
+    page = panel(nodes[0], allowed=(LOST,))
+    lose_answers(page, "/v1/config/edits", "POST")
+    held = Held(page)
+    option(page, "polling-interval").fill("14")
+    save(page)
+    held.wait()
+    option(page, "polling-interval").fill("15")
+    held.let_go()
+    expect(field(page, "polling-interval")).to_contain_text("was 14")
+    expect(option(page, "polling-interval")).to_have_value("15")
+    expect(page.locator(".moved")).to_be_hidden()
+    expect(page.locator(".save-bar")).not_to_contain_text("does not answer")
+
+
 # -- others at the same time ------------------------------------------------------------------------------------------
 
 
@@ -304,6 +450,8 @@ def test_what_others_save_is_shown_while_nothing_is_typed(nodes: list[Node], pan
 
 def test_two_browsers_edit_at_once_and_both_changes_are_kept(nodes: list[Node], panel: Any, accessible: Any, screenshot: Any) -> None:
     one, two = panel(nodes[0], allowed=(STALE,)), panel(nodes[1])
+    unfold(one)
+    unfold(two)
     option(one, "polling-interval").fill("11")
     option(one, "verbosity").fill("3")
     typed = option(one, "polling-interval").element_handle()
@@ -372,13 +520,12 @@ def test_texts_are_merged_line_by_line(nodes: list[Node], panel: Any, accessible
     assert nodes[0].get("/v1/overrides")["text"] == DEVICE.replace("retry 7", "retry 9")
 
 
-def test_the_same_text_from_both_sides_is_no_question(nodes: list[Node], panel: Any) -> None:
+def test_the_same_from_both_sides_is_no_question(nodes: list[Node], panel: Any) -> None:
     page = panel(nodes[0], allowed=(STALE,))
     option(page, "polling-interval").fill("12")
     nodes[1].run("defaults", "set", "polling-interval=12")
-    page.get_by_role("button", name="Compare").click()
-    page.get_by_role("dialog").get_by_role("button", name="Go on with this").click()
     saved(page)
+    expect(page.locator(".moved")).to_be_hidden()
     expect(option(page, "polling-interval")).to_have_value("12")
 
 
@@ -408,6 +555,31 @@ def test_what_is_not_saved_stays_in_other_panels_and_is_asked_about_before_it_go
     assert option(page, "polling-interval").input_value() == "55"
 
 
+def test_a_reason_and_chosen_luns_are_asked_about_too(nodes: list[Node], panel: Any) -> None:
+    def leaves(page: Page) -> None:
+        with page.expect_event("dialog") as asked:
+            page.close(run_before_unload=True)
+        assert asked.value.type == "beforeunload"
+        asked.value.dismiss()
+
+    page = panel(nodes[0])
+    option(page, "polling-interval").fill("6")
+    page.get_by_label("Reason").fill("a long story")
+    option(page, "polling-interval").fill("5")
+    expect(page.locator(".save-bar")).to_contain_text("Nothing is changed.")
+    expect(page.get_by_label("Reason")).to_have_value("a long story")
+    expect(page.locator(".save-bar button[type=submit]")).to_be_disabled()
+    leaves(page)
+    page.get_by_role("button", name="Discard").click()
+    page.get_by_role("dialog").get_by_role("button", name="Discard").click()
+    saved(page)
+
+    see(page, 2)
+    go(page, "luns")
+    page.get_by_label(f"Choose {seen_wwid(0)}").check()
+    leaves(page)
+
+
 def test_who_may_not_write_sees_all_and_changes_nothing(nodes: list[Node], visit: Any, accessible: Any) -> None:
     made = visit(nodes[0])
     page = made.page
@@ -425,6 +597,180 @@ def test_who_may_not_write_sees_all_and_changes_nothing(nodes: list[Node], visit
     go(page, "luns")
     expect(page.get_by_label(f"Name of {LUN_A}")).to_be_disabled()
     expect(page.get_by_role("button", name=f"Remove {LUN_A}")).to_be_hidden()
+
+
+# -- many LUNs, conflicts, reasons ------------------------------------------------------------------------------------
+
+
+def seen_wwid(number: int) -> str:
+    return f"3600140500000000000000000000{number:05x}"
+
+
+def see(page: Page, count: int) -> None:
+    """Let the page believe that the nodes see so many LUNs."""
+    luns = [
+        {"wwid": seen_wwid(n), "vendor": "ACME" if n % 2 else "PURE", "product": "Box", "size_bytes": 2**34, "nodes": {"n1": {"paths": 2}}}
+        for n in range(count)
+    ]
+    page.route("**/v1/luns/scan", lambda route: route.fulfill(json={"luns": luns}))
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (360, 740)], ids=["wide", "narrow"])
+def test_many_luns_are_found_named_and_added_and_the_question_begins_with_what_is_warned_about(
+    nodes: list[Node], panel: Any, accessible: Any, size: tuple[int, int]
+) -> None:
+    page = panel(nodes[0], viewport={"width": size[0], "height": size[1]})
+    see(page, 60)
+    go(page, "luns")
+    box = page.locator(".seen-box")
+    expect(box.locator("summary")).to_contain_text("(60)")
+    assert box.get_attribute("open") is None
+    expect(page.locator(f".lun-line[data-wwid='{LUN_A}']")).to_be_in_viewport()
+    box.locator("summary").click()
+    rows = page.locator(".seen-table tbody tr")
+    expect(rows).to_have_count(60)
+    box.get_by_role("searchbox").fill("acme n1")
+    expect(rows).to_have_count(30)
+    page.get_by_label("Choose all").check()
+    box.get_by_role("searchbox").fill("")
+    expect(page.get_by_role("button", name="Add 30 LUNs")).to_be_enabled()
+    page.get_by_label("Choose all").check()
+    page.get_by_label("Name of " + seen_wwid(3)).fill("vm-02")
+    page.get_by_label("Name pattern").fill("vm-##")
+    page.get_by_role("button", name="Name the chosen").click()
+    names = [page.get_by_label("Name of " + seen_wwid(n)).input_value() for n in range(6)]
+    assert names == ["vm-01", "vm-03", "vm-04", "vm-02", "vm-05", "vm-06"]
+    accessible(page)
+    page.get_by_role("button", name="Add 60 LUNs").click()
+    page.get_by_label(f"Name of {LUN_A}").fill("renamed")
+    save(page)
+    question = page.get_by_role("dialog")
+    expect(question.get_by_role("heading", level=2)).to_be_in_viewport(ratio=1)
+    expect(question.get_by_text("its map is renamed")).to_be_in_viewport(ratio=1)
+    expect(question.get_by_role("button", name="Save")).to_be_in_viewport(ratio=1)
+    expect(question.locator("summary", has_text="Into the allow-list (60)")).to_have_count(1)
+    accessible(page)
+    question.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".save-bar")).to_contain_text("61 sections changed")
+
+
+def test_wwids_stand_as_text_after_the_names(nodes: list[Node], panel: Any) -> None:
+    digest = nodes[0].ask("GET", "/v1/config").digest
+    wwids = [f"36001405100000000000000000000{tail}" for tail in ("0e9f", "0e10", "00b0")]
+    body = {"changes": [{"key": f"wwid/{wwid}", "set": {}} for wwid in wwids]}
+    assert nodes[0].ask("POST", "/v1/config/edits", body, if_match=digest).status == 200
+    page = panel(nodes[0], "luns")
+    expect(page.locator(".lun-line")).to_have_count(5)
+    assert [row.get_attribute("data-wwid") for row in page.locator(".lun-line").all()] == [LUN_A, LUN_B, *sorted(wwids)]
+
+
+def test_a_row_stays_under_a_filter_while_its_name_is_typed(nodes: list[Node], panel: Any) -> None:
+    page = panel(nodes[0], "luns")
+    page.get_by_label("Name, WWID, array, node").fill("vmpool-a")
+    expect(page.locator(".lun-line")).to_have_count(1)
+    name = page.get_by_label(f"Name of {LUN_A}")
+    name.fill("")
+    name.press_sequentially("db", delay=20)
+    expect(name).to_be_focused()
+    expect(name).to_have_value("db")
+    page.get_by_label("Reason").focus()
+    expect(page.locator(".lun-line")).to_have_count(1)
+
+
+def test_options_stand_in_groups_and_each_says_what_it_is_for(nodes: list[Node], panel: Any, accessible: Any) -> None:
+    page = panel(nodes[0])
+    model = nodes[0].get("/v1/options")["options"]["defaults"]
+    parts = page.locator(".part:visible .option-part")
+    expect(parts).to_have_count(len({each["group"] for each in model}))
+    failover = parts.filter(has=page.get_by_role("heading", name="Paths and failover"))
+    expect(failover.locator(".option:visible")).to_have_count(0)
+    failover.locator("summary").click()
+    expect(failover.locator(".option:visible label")).to_have_text(
+        [each["name"] for each in model if each["group"] == "paths-and-failover"]
+    )
+    assert all(each.inner_text() for each in page.locator(".part:visible .option:visible .help [lang=en]").all())
+    expect(failover.locator("summary")).to_contain_text("(8)")
+    option(page, "path-grouping-policy").select_option("multibus")
+    expect(failover.locator("summary")).to_contain_text("1 changed")
+    page.get_by_role("button", name="Show what is set").click()
+    expect(option(page, "polling-interval")).to_be_visible()
+    expect(option(page, "path-grouping-policy")).to_be_hidden()
+    page.get_by_label("Find an option").fill("udev")
+    expect(page.locator(".part:visible .option:visible label")).to_have_text(["missing-uev-wait-timeout", "retrigger-tries"])
+    accessible(page)
+
+
+def test_sections_in_conflict_are_marked_and_lead_to_it(nodes: list[Node], panel: Any, accessible: Any) -> None:
+    page = panel(nodes[0], "luns", allowed=(r"status of 409",))
+    keys = [f"wwid/{LUN_A}", "storage/san", "defaults", "overrides"]
+    page.route("**/v1/conflicts", lambda route: route.fulfill(json={"conflicts": [{"key": key, "siblings": []} for key in keys]}))
+
+    def refuse(route: Any) -> None:
+        problem = {
+            "code": "conflict-open",
+            "key": keys[0],
+            "detail": "has concurrent values: nothing was written",
+            "hint": "pathmesh resolve",
+        }
+        route.fulfill(status=409, content_type="application/problem+json", json=problem)
+
+    page.route("**/v1/config/edits?*", refuse)
+    page.reload()
+    go(page, "luns")
+    marked = page.locator(f".lun-line[data-wwid='{LUN_A}'] .finding")
+    expect(marked).to_contain_text("until that conflict is ended")
+    expect(marked.get_by_role("link")).to_have_attribute("href", f"#/conflicts?key=wwid%2F{LUN_A}")
+    expect(page.locator(f".lun-line[data-wwid='{LUN_B}'] .finding")).to_have_count(0)
+    for part in ("storages", "defaults", "overrides"):
+        go(page, part)
+        expect(page.locator(".part:visible .finding a")).to_have_count(1)
+        accessible(page)
+    go(page, "luns")
+    page.get_by_label(f"Name of {LUN_A}").fill("else")
+    expect(page.locator(".save-bar .fault")).to_contain_text("has concurrent values")
+    expect(page.locator(".save-bar .fault a")).to_be_visible()
+    expect(page.locator(".save-bar")).not_to_contain_text("pathmesh resolve")
+
+
+def test_a_storage_says_why_it_is_not_well(nodes: list[Node], panel: Any, accessible: Any) -> None:
+    page = panel(nodes[0])
+    told: dict[str, Any] = nodes[0].get("/v1/storages")
+    group = {"name": "vg_san", "size_bytes": 2**36, "free_bytes": 2**35, "active": True, "on": [LUN_A], "volumes": 3, "active_volumes": 2}
+    errors = [{"code": "login-failed", "message": "the login to 10.0.0.2:3260 failed", "hint": "look at iscsid"}]
+    for storage in told["storages"]:
+        if storage["id"] == "san-lvm":
+            storage["state"] = "degraded"
+            storage["status"]["n1"] |= {"state": "degraded", "reasons": ["below-expected"], "vg": group | {"missing_pvs": 1}}
+            storage["status"]["n2"] |= {"state": "healthy", "reasons": [], "vg": group | {"missing_pvs": 0}}
+        else:
+            sessions = {"there": 1, "expected": 2, "missing": ["10.0.0.2:3260"], "errors": errors}
+            storage["status"] = {"n3": {"state": "degraded", "reasons": [], "age_seconds": 1, "sessions": sessions}}
+    page.route("**/v1/storages", lambda route: route.fulfill(json=told))
+    go(page, "storages")
+    card = page.locator(".storage", has=page.get_by_role("heading", name="san-lvm", exact=True))
+    expect(card.get_by_role("list", name="Why it is not well").locator("li")).to_have_text(
+        ["Warning: n1: degraded: fewer paths than expected"]
+    )
+    card.get_by_text("What each node found").click()
+    facts = card.locator(".node-facts li")
+    expect(facts).to_have_count(2)
+    expect(facts.first).to_have_text(
+        "n1: vg_san · 32 GiB of 64 GiB free · on vmpool-a · 1 physical volume is missing · 3 volumes, 2 active"
+    )
+    other = page.locator(".storage", has=page.get_by_role("heading", name="san", exact=True))
+    expect(other.locator(".finding")).to_have_count(2)
+    expect(other).to_contain_text("n3: no session with 10.0.0.2:3260")
+    expect(other).to_contain_text("n3: the login to 10.0.0.2:3260 failed")
+    other.get_by_text("What each node found").click()
+    expect(other.locator(".node-facts li")).to_have_text(["n3: 1 of 2 sessions"])
+    accessible(page)
+
+
+def test_a_fault_is_told_once_in_the_preview(nodes: list[Node], panel: Any) -> None:
+    page = panel(nodes[0], allowed=(REFUSED,))
+    option(page, "polling-interval").fill("9000")
+    go(page, "preview")
+    expect(page.locator(".previewed").first.get_by_text("must be a whole number 1 to 600")).to_have_count(1)
 
 
 # -- harmless, small, in another language -----------------------------------------------------------------------------

@@ -128,6 +128,41 @@ def test_a_value_is_taken_with_one_click(tear: Any, visit: Any, accessible: Any,
     expect(page.get_by_role("link", name=re.compile("^Conflicts$"))).to_be_visible()
 
 
+def test_a_lun_with_an_open_conflict_is_marked_in_the_matrix_and_leads_to_it(tear: Any, visit: Any, accessible: Any) -> None:
+    nodes = tear(lambda n: edit(n, A, alias="left"), lambda n: edit(n, A, alias="right"), {A})
+    page = visit(nodes[2]).page
+    mark = page.locator(f".grid-row[data-key='multipath.map {LUN_A}'] a.conflicted")
+    expect(mark).to_be_visible()
+    expect(mark).to_have_text("≠")
+    assert page.locator("a.conflicted:visible").count() == 1, "the other LUN has none"
+    expect(page.locator(f".grid-row[data-key='multipath.map {LUN_A}'] button.lun")).to_have_attribute(
+        "aria-label", re.compile("open conflict")
+    )
+    badge = page.locator("#nav .nav-badge")
+    assert badge.evaluate("(element) => getComputedStyle(element).backgroundColor") != "rgba(0, 0, 0, 0)", (
+        "it is loud on the first panel too"
+    )
+    accessible(page)
+    page.locator(".grid [tabindex='0']").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    expect(mark).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(card(page, A)).to_be_visible()
+    assert page.locator(".grid-detail").count() == 0 and "#/conflicts?key=" in page.url
+    nodes[0].ask(
+        "POST",
+        f"/v1/conflicts/{A.replace('/', '%2F')}/resolve",
+        {"dots": [s["dot"] for s in conflicts(nodes[0])[A]["siblings"]], "take": 1},
+    )
+    expect(page.locator(".conflict")).to_have_count(0)
+    page.get_by_role("link", name="Multipath").click()
+    expect(mark).to_be_hidden()
+    expect(page.locator(f".grid-row[data-key='multipath.map {LUN_A}'] button.lun")).not_to_have_attribute(
+        "aria-label", re.compile("conflict")
+    )
+
+
 def test_values_are_merged_option_by_option(tear: Any, visit: Any, accessible: Any) -> None:
     nodes = tear(lambda n: edit(n, A, alias="left", comment="of the left"), lambda n: edit(n, A, alias="right", **{"min-paths": "1"}), {A})
     page = visit(nodes[1], "#/conflicts", allowed=(REFUSED,)).page
@@ -207,7 +242,7 @@ def test_a_write_that_a_conflict_refuses_leads_to_it(tear: Any, visit: Any) -> N
     page = visit(nodes[0], "#/configuration?part=luns", allowed=(r"status of 409",)).page
     page.get_by_label(f"Name of {LUN_A}").fill("third")
     expect(page.locator(".save-bar .fault")).to_contain_text("concurrent values")
-    page.get_by_role("link", name="To the conflict").click()
+    page.locator(".save-bar").get_by_role("link", name="To the conflict").click()
     expect(card(page, A).get_by_role("button", name=re.compile("Take the value")).first).to_be_focused()
 
 
@@ -216,6 +251,12 @@ def test_a_conflict_is_accessible_on_a_small_screen(tear: Any, visit: Any, acces
     nodes = tear(lambda n: edit(n, A, alias="a" * 127), lambda n: edit(n, A, alias="b" * 127, comment=MARKUP), {A})
     page = visit(nodes[0], "#/conflicts", viewport={"width": 360, "height": 740}, **options).page
     expect(card(page, A)).to_be_visible()
+    take = card(page, A).locator("thead button").all()
+    values = card(page, A).locator("tbody td:has-text('aaaa'), tbody td:has-text('bbbb')").all()
+    assert len(take) == len(values) == 2
+    for seen in (*take, *values):
+        box = seen.bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 360, "nothing has to be swiped to"
     accessible(page)
     card(page, A).locator("button:visible", has_text=re.compile("Merge|Zusammenführen")).click()
     accessible(page)

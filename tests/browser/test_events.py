@@ -79,7 +79,7 @@ def test_filters_are_kept_in_the_address(cluster: Any, visit: Any) -> None:
     page.wait_for_function("() => location.hash.includes('object=VMPOOL-B')")
     page.wait_for_selector(".panel-head:has-text('fit')")
     messages = page.locator(".event-what").all_inner_texts()
-    assert messages and all(LUN_B in message for message in messages), "a LUN's edits are found by its alias"
+    assert messages and all("LUN vmpool-b" in message for message in messages), "a LUN's edits are found by its alias"
     page.get_by_label("Node", exact=True).select_option("n3")
     page.wait_for_selector("text=No event fits the filter.")
     assert page.url.endswith("#/events?kind=configuration&node=n3&object=VMPOOL-B")
@@ -165,6 +165,61 @@ def test_in_german_and_dark(cluster: Any, visit: Any, accessible: Any) -> None:
     page.wait_for_selector(".event")
     assert page.get_by_label("Art", exact=True).input_value() == "lun" and "Ereignisse" in page.locator(".events h1").inner_text()
     accessible(page)
+    page.get_by_label("Art", exact=True).select_option("agent-started")
+    page.wait_for_selector(".event[data-kind=agent-started] .event-what:has-text('Der Agent von n1 wurde gestartet, Version')")
+    page.get_by_label("Art", exact=True).select_option("edit")
+    page.wait_for_selector(".event[data-kind=edit] .event-what:has-text('n1 hat geändert: LUN vmpool-')")
+
+
+SAMPLES: dict[str, dict[str, Any]] = {
+    "lun": {"wwid": LUN_A, "before": "healthy", "after": "degraded"},
+    "cell": {
+        "node": "n2",
+        "id": LUN_A,
+        "resource_kind": "multipath.map",
+        "before": "healthy",
+        "after": "degraded",
+        "reasons": ["path-failed", "of-a-later-version"],
+    },
+    "cells": {"node": "n2", "count": 5, "states": {"unknown": 5}, "reasons": ["reporter-offline"]},
+    "path-lost": {"node": "n2", "wwid": LUN_B, "paths": ["a", "b", "c", "d", "e"], "count": 7},
+    "path-back": {"node": "n2", "wwid": LUN_B, "paths": ["a"], "count": 1},
+    "paths-expected": {"node": "n2", "wwid": LUN_B, "before": 2, "after": 4, "expected_source": "learned"},
+    "node": {"node": "n2", "before": "online", "after": "offline"},
+    "node-flapping": {"node": "n2", "flapping": True},
+    "apply": {"node": "n2", "before": "in-sync", "after": "in-sync", "codes": ["x"]},
+    "edit": {"author": "n1", "keys": ["defaults", f"wwid/{LUN_A}", "storage/s", "overrides"], "more_keys": 3, "reason": "why"},
+    "late-edit": {"author": "n1", "keys": ["defaults"], "more_keys": 0, "reason": ""},
+    "conflict-opened": {"key": f"wwid/{LUN_A}"},
+    "conflict-resolved": {"key": "defaults"},
+    "agent-started": {"node": "n1", "version": "1"},
+    "snapshot-taken": {"edits": 1},
+    "log-collected": {"edits": 2},
+    "more": {"of": "cell", "count": 9},
+} | {kind: {"node": "n3"} for kind in ("member-joined", "member-left", "member-retired", "agent-stopped")}
+SAID = {
+    "cell": "LUN vmpool-a on n2 is degraded, was healthy (a path has failed, of-a-later-version)",
+    "path-lost": "LUN vmpool-b on n2 lost 7 paths: a, b, c, d and 3 more",
+    "apply": "Configuration on n2: still in sync (x)",
+    "edit": "n1 changed Defaults, LUN vmpool-a, Storage s and 4 more: why",
+}
+WORDS = """async (events) => {
+  const { wordsOf } = await import("/static/events/words.js");
+  const names = { of: (wwid) => (wwid.startsWith("3") && wwid.includes("00a00") ? "vmpool-a" : "vmpool-b") };
+  return events.map((event) => wordsOf(event, names));
+}"""
+
+
+def test_every_kind_is_told_in_the_language_of_the_page_and_what_lacks_something_by_its_message(cluster: Any, visit: Any) -> None:
+    assert set(SAMPLES) == set(KINDS) - {"alarm"}
+    page = visit(cluster.nodes[0]).page
+    whole = [{"kind": kind, "message": "as told"} | sample for kind, sample in SAMPLES.items()]
+    said = dict(zip(SAMPLES, page.evaluate(WORDS, whole), strict=True))
+    assert all(found["ours"] and "as told" not in found["words"] and "{" not in found["words"] for found in said.values()), said
+    assert {kind: said[kind]["words"] for kind in SAID} == SAID
+    lacking = [{"kind": kind, "message": "as told"} | dict.fromkeys(sample) for kind, sample in SAMPLES.items()]
+    odd = [{"kind": kind, "message": "as told", "node": {"x": 1}} for kind in [*KINDS, "of-a-later-version", "constructor"]]
+    assert all(found == {"words": "as told", "ours": False} for found in page.evaluate(WORDS, [*lacking, *odd]))
 
 
 def test_every_kind_of_event_has_a_group_and_words(cluster: Any, visit: Any) -> None:

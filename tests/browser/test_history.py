@@ -6,7 +6,7 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.cluster.nodes import Node
+from scripts.cluster.nodes import Node, wait_for
 from scripts.cluster.sample import LUN_A, LUN_B
 
 KEY_B = f"wwid/{LUN_B}"
@@ -164,6 +164,31 @@ def test_one_lun_by_its_name_in_the_address_and_one_that_nobody_knows(cluster: A
     page.get_by_role("button", name="Clear the filter").click()
     entry(page, edit)
     assert page.locator(".history > .fault").is_hidden() and page.url.endswith("#/history")
+
+
+def test_edits_are_found_by_author_reason_and_what_they_changed(cluster: Any, visit: Any, accessible: Any) -> None:
+    n1, n2, _ = cluster.nodes
+    first = change(n1, LUN_A, reason="Firmware update of the array", no_path_retry="6")
+    page = visit(n1, "#/history").page
+    entry(page, first)
+    count = page.locator(".entry").count()
+    page.get_by_label("Author, reason, text").fill("n1 FIRMWARE vmpool-a")
+    page.wait_for_function("() => document.querySelectorAll('.entry').length === 1")
+    entry(page, first)
+    assert "1 fits" in page.locator(".history .panel-head").inner_text() and "q=n1+FIRMWARE+vmpool-a" in page.url
+    accessible(page)
+    page.reload()
+    entry(page, first)
+    assert page.locator(".entry").count() == 1 and page.get_by_label("Author, reason, text").input_value() == "n1 FIRMWARE vmpool-a"
+    second = change(n2, LUN_A, reason="other", no_path_retry="7")
+    wait_for("n1 has it", lambda: n1.ask("GET", f"/v1/history/{second}").status == 200)
+    third = change(n1, LUN_A, reason="firmware again", no_path_retry="8")
+    entry(page, third)
+    assert page.locator(f".entry[data-edit='{second}']").count() == 0
+    page.get_by_role("button", name="Clear the filter").click()
+    entry(page, second)
+    assert page.locator(".entry").count() >= count + 2
+    assert page.url.endswith("#/history")
 
 
 def test_older_edits_come_when_asked_for_and_stay(cluster: Any, visit: Any) -> None:

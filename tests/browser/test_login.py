@@ -1,5 +1,9 @@
 """Who gets in, and what a stranger's page can do."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +30,7 @@ def test_a_link_logs_in_and_leaves_no_trace_of_itself(cluster: Any, visit: Any, 
 def test_a_link_works_once(cluster: Any, visit: Any, login_link: Any, accessible: Any) -> None:
     node = cluster.nodes[0]
     link = login_link(node)
-    first, second = visit(node, log_in=False).page, visit(node, log_in=False, allowed=("status of 403",)).page
+    first, second = visit(node, log_in=False).page, visit(node, log_in=False, allowed=("status of 40[13]",)).page
     first.goto(link)
     first.wait_for_selector("#connection[data-state=live]", state="attached")
     second.goto(link)
@@ -39,7 +43,7 @@ def test_a_link_works_once(cluster: Any, visit: Any, login_link: Any, accessible
 
 def test_a_wrong_link_and_none(cluster: Any, visit: Any, accessible: Any) -> None:
     node = cluster.nodes[0]
-    page = visit(node, log_in=False, allowed=("status of 403",), locale="de-DE").page
+    page = visit(node, log_in=False, allowed=("status of 40[13]",), locale="de-DE").page
     page.goto(f"{home(node)}/login#{'x' * 43}")
     page.wait_for_selector("#command:visible")
     assert "nicht bekannt" in page.inner_text("#what")
@@ -65,6 +69,102 @@ def test_logging_out_ends_every_tab_and_a_new_link_takes_them_up_again(cluster: 
     page.wait_for_selector("#connection[data-state=live]", state="attached")
     tab.wait_for_selector("#connection[data-state=live]", state="attached")
     assert tab.locator("#stale").is_hidden() and tab.evaluate("() => window.same"), "it went on by itself"
+
+
+def test_who_is_logged_in_is_not_asked_to_log_in(cluster: Any, visit: Any) -> None:
+    node = cluster.nodes[0]
+    page = visit(node).page
+    page.goto(f"{home(node)}/login")
+    page.wait_for_selector("#connection[data-state=live]")
+    assert page.url.rstrip("/") == home(node)
+
+
+def test_a_place_is_kept_until_there_is_a_session(cluster: Any, visit: Any, login_link: Any) -> None:
+    node, place = cluster.nodes[0], "/#/events?kind=edit"
+    page = visit(node, log_in=False, allowed=("status of 40[13]",)).page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
+    page.goto(home(node) + place)
+    page.wait_for_selector("#command:visible")
+    assert page.url == f"{home(node)}/login{place[1:]}" and "not logged in" in page.inner_text("#what")
+    page.reload()
+    page.wait_for_selector("#command:visible")
+    assert f"POST {home(node)}/login" not in asked, "a place is no link"
+    page.goto(f"{home(node)}/login#{'x' * 43}")  # the same document: nothing is loaded anew
+    page.wait_for_selector("#what:has-text('not known')")
+    assert page.url == f"{home(node)}/login{place[1:]}", "the secret is gone from the address, the place is not"
+    page.goto(login_link(node))
+    page.wait_for_selector("#connection[data-state=live]")
+    assert page.url == home(node) + place
+    page.wait_for_selector(".panel[data-panel=events]:not([hidden])")
+
+
+def test_a_place_is_gone_to_once_another_tab_has_logged_in(cluster: Any, visit: Any, login_link: Any) -> None:
+    node = cluster.nodes[0]
+    page = visit(node, log_in=False, allowed=("status of 401",)).page
+    page.goto(f"{home(node)}/#/nodes")
+    page.wait_for_selector("#command:visible")
+    tab = page.context.new_page()
+    tab.goto(login_link(node))
+    tab.wait_for_selector("#connection[data-state=live]")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # pages of a browser without a window are never hidden
+    page.wait_for_selector("#connection[data-state=live]")
+    assert page.url == f"{home(node)}/#/nodes"
+
+
+@pytest.mark.parametrize("place", ["//evil.example", "/\\evil.example", "/javascript:alert(1)", "/", "/%0d%0a/evil.example"])
+def test_a_place_is_one_of_the_page(cluster: Any, visit: Any, place: str) -> None:
+    node = cluster.nodes[0]
+    page = visit(node).page
+    page.goto(f"{home(node)}/login#{place}")
+    page.wait_for_selector("#connection[data-state=live]")
+    assert page.evaluate("[location.origin, location.pathname, location.search]") == [home(node), "/", ""]
+
+
+NOBODY = 65534
+ASK = """
+import os, socket, sys
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect(sys.argv[1])
+    connection.sendall(b"POST /v1/web/links HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
+    answer = b""
+    while chunk := connection.recv(65536):
+        answer += chunk
+print(answer.partition(b"\\r\\n\\r\\n")[2].decode())
+"""
+
+
+@pytest.fixture
+def reader_link(cluster: Any) -> Iterator[str]:
+    """A link that somebody asked for who may use the first node's socket and is nobody besides."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    path = cluster.nodes[0].socket
+    mode, directory = path.stat().st_mode, path.parent.stat().st_mode
+    path.chmod(0o666)
+    path.parent.chmod(0o711)
+    try:
+        command = [sys.executable, "-I", "-c", ASK, path.name, str(NOBODY)]
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=30, check=True)
+        yield json.loads(done.stdout)["url"]
+    finally:
+        path.chmod(mode)
+        path.parent.chmod(directory)
+
+
+def test_who_may_only_read_sees_the_page_and_changes_nothing(cluster: Any, visit: Any, reader_link: str, accessible: Any) -> None:
+    node = cluster.nodes[0]
+    page = visit(node, log_in=False, allowed=("status of 403",)).page
+    page.goto(reader_link)
+    page.wait_for_selector(".grid-row")
+    page.goto(f"{home(node)}/#/configuration")
+    page.get_by_text("You may read here and not write").wait_for()
+    accessible(page)
+    assert page.evaluate("fetch('/v1/apply', { method: 'POST' }).then((answer) => answer.status)") == 403
+    assert page.evaluate("fetch('/v1/web/links', { method: 'POST' }).then((answer) => answer.status)") == 403
 
 
 @pytest.fixture

@@ -27,6 +27,21 @@ MERGE = """async ([base, mine, theirs, keep]) => {
   draft.rebase(map(theirs), "", wantedOver(rows, map(theirs), new Set(keep ? clashes : [])));
   return { rows, clashes, result: Object.fromEntries(draft.document()), changes: draft.changes() };
 }"""
+WRITTEN = """async ([base, sent, later, theirs]) => {
+  const { Draft } = await import("/static/configuration/draft.js");
+  const map = (object) => new Map(Object.entries(object));
+  const want = (draft, wanted) => {
+    for (const key of new Set([...draft.keys(""), ...wanted.keys()])) draft.put(key, wanted.get(key) ?? null);
+  };
+  const draft = new Draft();
+  draft.rebase(map(base), "0");
+  want(draft, map(sent));
+  const snapshot = draft.snapshot();
+  want(draft, map(later));
+  const isIn = draft.isIn(snapshot, map(theirs ?? sent));
+  if (isIn || theirs === null) draft.written(snapshot, map(theirs ?? sent), "1");
+  return { isIn, digest: draft.digest, result: Object.fromEntries(draft.document()), touched: draft.touched };
+}"""
 BEGIN = """async ([values, winner, ancestor]) => {
   const { begin } = await import("/static/conflicts/choice.js");
   return begin(values, winner, ancestor ?? undefined);
@@ -104,6 +119,36 @@ def test_the_changes_of_a_draft_make_what_is_wanted(page: Page, base: Any, wante
             del options[name]
         options |= change["set"]
     assert {k: v for k, v in result.items() if k != "defaults" or v} == {k: v for k, v in wanted.items() if k != "defaults" or v}
+
+
+def there(document: Any) -> Any:
+    """A document without an empty section of defaults, which is none."""
+    return {key: options for key, options in document.items() if key != "defaults" or options}
+
+
+@BROWSER
+@given(DOCUMENT, DOCUMENT, DOCUMENT)
+def test_after_a_save_what_was_done_meanwhile_is_wanted_on_top_of_what_was_saved(page: Page, base: Any, sent: Any, later: Any) -> None:
+    base, sent, later = there(base), there(sent), there(later)
+    found = page.evaluate(WRITTEN, [base, sent, later, None])
+    assert found["digest"] == "1" and there(found["result"]) == later
+    assert set(found["touched"]) == {key for key in {*sent, *later} if sent.get(key) != later.get(key)}
+
+
+@BROWSER
+@given(DOCUMENT, DOCUMENT, DOCUMENT, DOCUMENT)
+def test_what_others_have_is_gone_on_from_only_if_it_has_all_that_was_sent(
+    page: Page, base: Any, sent: Any, later: Any, theirs: Any
+) -> None:
+    base, sent, later, theirs = there(base), there(sent), there(later), there(theirs)
+    found = page.evaluate(WRITTEN, [base, sent, later, theirs])
+    if not found["isIn"]:
+        assert found["digest"] == "0" and there(found["result"]) == later
+        return
+    merged = page.evaluate(MERGE, [base, sent, theirs, False])
+    assert there(merged["result"]) == theirs  # nothing that was sent is wanted beyond theirs
+    again = page.evaluate(MERGE, [sent, later, theirs, False])
+    assert not again["clashes"] and there(found["result"]) == there(again["result"])
 
 
 @BROWSER

@@ -1,12 +1,13 @@
 """Cluster → Multipath: what happens on a host is seen, in place; filters, order, open rows, keyboard, narrow and printed."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from scripts.cluster.nodes import Node, wait_for
+from scripts.cluster.nodes import Node, free_ports, wait_for
+from scripts.cluster.relay import Relays
 from scripts.cluster.sample import LUN_A, LUN_B, device, path_id
 
 HOSTILE = {
@@ -116,7 +117,7 @@ def test_an_open_row_shows_lost_paths_in_their_place_and_stays_as_it_is(cluster:
     screenshot(page, "multipath-paths")
     page.get_by_role("button", name="Accept on n3").click()
     dialog = page.get_by_role("dialog")
-    assert "n3: 1 path" in dialog.inner_text()
+    assert "1 path stays expected:" in dialog.inner_text() and "1 path is given up:" in dialog.inner_text()
     accessible(page)
     dialog.get_by_label("Reason").fill("cable moved")
     dialog.get_by_role("button", name="Accept", exact=True).click()
@@ -148,9 +149,45 @@ def test_a_node_whose_apply_fails_has_a_banner_with_what_to_do(cluster: Any, vis
     problem.wait_for(state="detached", timeout=20_000)
 
 
-def test_a_lost_connection_is_told_and_taken_up_again(cluster: Any, visit: Any, accessible: Any) -> None:
+@pytest.fixture
+def relays() -> Iterator[Relays]:
+    made = Relays()
+    yield made
+    made.stop()
+
+
+def test_a_lost_connection_is_told_and_taken_up_where_it_ended(cluster: Any, visit: Any, login_link: Any, relays: Relays) -> None:
+    """Through a tunnel that breaks: the agent goes on, and so does the session."""
+    n1, n2, _ = cluster.nodes
+    (port,) = free_ports(1)
+    relays.start(port, n1.web_port)
+    page = visit(n1, log_in=False, allowed=("ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION")).page
+    page.goto(login_link(n1).replace(str(n1.web_port), str(port)))
+    open_row(page, LUN_A)
+    element = cell(page, LUN_A, "n2").element_handle()
+    newest = n1.get("/v1/events?limit=1")["next"]
+    n2.ask_host(f"fail path {device(1, 1)}")
+    shows(page, LUN_B, "n2", "degraded")
+    wait_for("there is an event to go on from", lambda: n1.get("/v1/events?limit=1")["next"] > newest)
+    asked: list[str | None] = []
+    page.on("request", lambda request: asked.append(request.headers.get("last-event-id")) if "/v1/events?" in request.url else None)
+    relays.judge(lambda _source, _target: False)
+    page.wait_for_selector("#stale:not([hidden])")
+    n2.ask_host(f"fail path {device(0, 1)}")
+    wait_for("the agent knows", lambda: n1.get("/v1/status")["counts"]["degraded"] == 2)
+    assert element.get_attribute("data-state") == "healthy", "the page cannot know"
+    relays.judge(lambda _source, _target: True)
+    page.wait_for_selector("#connection[data-state=live]")
+    assert page.locator("#stale").is_hidden()
+    page.wait_for_function("(element) => element.isConnected && element.dataset.state === 'degraded'", arg=element)
+    assert page.locator(".grid-detail").count() == 1, "the open row is still open"
+    assert asked and all(int(each or 0) >= newest for each in asked), "it went on from the last event that it had"
+
+
+def test_a_restarted_agent_asks_for_a_login_and_the_page_goes_on(cluster: Any, visit: Any, accessible: Any, login_link: Any) -> None:
     _, n2, n3 = cluster.nodes
-    page = visit(n3, allowed=("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET")).page
+    lost = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET", "status of 401")
+    page = visit(n3, allowed=lost).page
     open_row(page, LUN_A)
     element = cell(page, LUN_A, "n2").element_handle()
     n3.stop("agent")
@@ -160,6 +197,13 @@ def test_a_lost_connection_is_told_and_taken_up_again(cluster: Any, visit: Any, 
     assert page.locator(".grid-row").count() == 2, "what was known is still shown"
     accessible(page)
     n3.start_agent()
+    page.wait_for_selector("#connection[data-state=logged-out]", timeout=15_000)
+    assert "web-login" in page.inner_text("#stale") and page.locator(".grid-row").count() == 2
+    accessible(page)
+    tab = page.context.new_page()
+    tab.goto(login_link(n3))
+    tab.wait_for_selector("#connection[data-state=live]")
+    tab.close()
     page.wait_for_selector("#stale", state="hidden", timeout=15_000)
     page.wait_for_selector("#connection[data-state=live]")
     cluster.wait_online()

@@ -123,6 +123,16 @@ def test_a_node_that_is_gone_is_offline_for_all_and_comes_back(cluster: Any, vis
         page.wait_for_function("(item) => item.innerText.includes('offline')", arg=element, timeout=30000)
         page.wait_for_function("(cell) => cell.dataset.sees === 'offline'", arg=cell, timeout=10000)
         page.wait_for_function("(item) => item.querySelector('.tallies').innerText.includes('2 unknown')", arg=element)
+        words = node(page, "n3").locator("> .opener .labelled .state[data-state=unknown]").all_inner_texts()
+        assert len(words) >= 2 and words[0].startswith("unknown (last: running)") and words[1] == "unknown (last: in sync)"
+        node(page, "n3").locator("> .opener").click()
+        found = opened_map(page, "n3", "vmpool-a")
+        assert found.locator(".opener").get_attribute("data-state") == "unknown"
+        assert "last known: healthy" in found.locator(".map-state").inner_text() and "2 of 2" not in found.inner_text()
+        assert found.locator(".path .state").all_inner_texts() == ["last known: active"] * 2
+        assert found.locator(".path[data-state=active]").count() == 0
+        facts = node(page, "n3").locator(".facts").inner_text()
+        assert "unknown (last: in sync · " in facts and "unknown (last: running)" in facts
         assert "2 online" in page.locator(".nodes .panel-head").inner_text()
         accessible(page)
     finally:
@@ -130,6 +140,52 @@ def test_a_node_that_is_gone_is_offline_for_all_and_comes_back(cluster: Any, vis
     page.wait_for_function("(item) => item.isConnected && !item.innerText.includes('offline')", arg=element, timeout=20000)
     page.wait_for_function("(cell) => cell.isConnected && cell.dataset.sees === 'ok'", arg=cell, timeout=20000)
     cluster.wait_online()
+
+
+def test_what_a_suspect_node_said_is_what_was_known_last(cluster: Any, visit: Any, accessible: Any) -> None:
+    def suspect(route: Any) -> None:
+        document = route.fetch().json()
+        document["nodes"][1] |= {"state": "suspect", "age_seconds": 7.0}
+        fault = {"code": "x-failed", "message": "it failed", "hint": "", "since": "2026-01-01T00:00:00Z", "count": 1}
+        document["nodes"][2] |= {"state": "suspect", "apply": document["nodes"][2]["apply"] | {"state": "failed", "errors": [fault]}}
+        never = {"state": "pending", "desired": None, "applied": None, "at": None, "errors": [], "notes": []}
+        document["nodes"].append(document["nodes"][1] | {"node": "n4", "daemon": "unknown", "tools_version": None, "apply": never})
+        route.fulfill(json=document)
+
+    page = visit(cluster.nodes[0]).page
+    page.route("**/v1/nodes", suspect)
+    page.goto(page.url.partition("#")[0] + "#/nodes?node=n3")
+
+    def words(name: str) -> list[str]:
+        node(page, name).locator("> .opener .labelled .state[data-state=unknown]").nth(1).wait_for()
+        found = node(page, name).locator("> .opener .labelled > .state")
+        assert found.evaluate_all("(all) => all.map((each) => each.dataset.state)") == ["unknown", "unknown"]
+        return [text.partition(" · ")[0] for text in found.all_inner_texts()]
+
+    assert words("n2") == ["unknown (last: running)", "unknown (last: in sync)"]
+    assert words("n3")[1] == "unknown (last: failed" and words("n4") == ["unknown", "unknown"]
+    assert node(page, "n3").locator(".problems li").get_attribute("data-state") == "unknown"
+    assert "yes, but nothing is heard of it" in node(page, "n3").locator(".facts").inner_text()
+    assert node(page, "n1").locator("> .opener .labelled > .state[data-state=unknown]").count() == 0
+    accessible(page)
+
+
+def test_the_flags_of_a_map_that_works_are_told(cluster: Any, visit: Any, accessible: Any) -> None:
+    def flagged(route: Any) -> None:
+        document = route.fetch().json()
+        for found in document["maps"]:
+            if found["wwid"] == LUN_A:
+                found |= {"state": "healthy", "reasons": [], "flags": ["single-failure-domain", "merged-luns", "of-another-version"]}
+        route.fulfill(json=document)
+
+    page = visit(cluster.nodes[0]).page
+    page.route("**/v1/nodes/n2/maps", flagged)
+    page.goto(page.url.partition("#")[0] + "#/nodes?node=n2")
+    found = node(page, "n2").locator(".maps > li", has=page.locator(".map-name:text-is('vmpool-a')")).locator(".map-flags > .state")
+    found.first.wait_for()
+    assert found.all_inner_texts() == ["data at risk: two LUNs under one WWID", "all paths share one port", "of-another-version"]
+    assert found.evaluate_all("(all) => all.map((each) => each.dataset.state)") == ["failed", "degraded", "degraded"]
+    accessible(page)
 
 
 def test_barriers_between_nodes_in_words(cluster: Any, visit: Any, accessible: Any) -> None:

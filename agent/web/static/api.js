@@ -4,7 +4,7 @@ import { t } from "./strings.js";
 
 /** What the agent refuses, or that it cannot be asked. `code` is stable, `detail` a line for people, `hint` may be empty. */
 export class Problem extends Error {
-  constructor(status, body) {
+  constructor(status, body, path = "") {
     super(body.detail || body.title || t("api.failed", { status }));
     this.status = status;
     this.code = body.code || "refused";
@@ -14,15 +14,21 @@ export class Problem extends Error {
     this.key = body.key;
     this.edit = body.edit;
     this.problems = body.problems || [];
+    /** What was asked for. */
+    this.path = path;
   }
 }
 
-/** The agent did not answer at all. */
+/** The agent did not answer, or not to the end. */
 export const UNREACHABLE = "unreachable";
+/** How long an answer may take to begin, and then to end. Of a write that takes longer nobody knows what became. */
+const READ_PATIENCE_MS = 10_000;
+const WRITE_PATIENCE_MS = 30_000;
+const FETCH = { cache: "no-store", credentials: "same-origin" };
 
-/** An answer: its `body` (JSON, or text if text was asked for), and its entity tag without quotes, which is the digest of a document. */
-async function ask(method, path, { body, text, digest, accept = "application/json", headers = {}, signal } = {}) {
-  const sent = { Accept: accept, ...headers };
+/** What `take` makes of the answer, which it may read only while this waits for it. */
+async function ask(method, path, take, { body, text, digest, accept = "application/json" } = {}) {
+  const sent = { Accept: accept };
   let content;
   if (text !== undefined) {
     sent["Content-Type"] = "text/plain; charset=utf-8";
@@ -32,26 +38,37 @@ async function ask(method, path, { body, text, digest, accept = "application/jso
     content = JSON.stringify(body);
   }
   if (digest !== undefined) sent["If-Match"] = `"${digest}"`;
-  let response;
+  const patience = method === "GET" ? READ_PATIENCE_MS : WRITE_PATIENCE_MS;
+  const controller = new AbortController();
+  const late = () => controller.abort(unanswered(path, t("api.late", { seconds: patience / 1000 }), t("api.late-hint")));
+  let timer = setTimeout(late, patience);
   try {
-    response = await fetch(path, { method, headers: sent, body: content, signal, cache: "no-store", credentials: "same-origin" });
+    const response = await fetch(path, { ...FETCH, method, headers: sent, body: content, signal: controller.signal });
+    clearTimeout(timer);
+    timer = setTimeout(late, patience);
+    if (!response.ok) throw await problemOf(path, response);
+    return await take(response);
   } catch (fault) {
-    if (fault.name === "AbortError") throw fault;
-    throw new Problem(0, { code: UNREACHABLE, detail: t("api.unreachable") });
+    // A body that breaks off or is none is no answer either.
+    throw fault instanceof Problem ? fault : unanswered(path);
+  } finally {
+    clearTimeout(timer);
   }
-  if (!response.ok) throw await problemOf(response);
-  return response;
 }
 
-async function problemOf(response) {
-  let body = {};
+function unanswered(path, detail = t("api.unreachable"), hint = "") {
+  return new Problem(0, { code: UNREACHABLE, detail, hint }, path);
+}
+
+async function problemOf(path, response) {
+  let body = null;
   try {
     body = await response.json();
   } catch {
     // no problem document: the status alone tells
   }
-  const problem = new Problem(response.status, body);
-  if (problem.status === 401) dispatchEvent(new CustomEvent("pathmesh:no-session"));
+  const problem = new Problem(response.status, body ?? {}, path);
+  if (problem.status === 401) dispatchEvent(new CustomEvent("pathmesh:no-session", { detail: problem }));
   return problem;
 }
 
@@ -60,38 +77,43 @@ function tagOf(response) {
 }
 
 /** GET JSON. */
-export async function get(path, options = {}) {
-  return (await ask("GET", path, options)).json();
+export function get(path) {
+  return ask("GET", path, (response) => response.json());
 }
 
 /** GET JSON or text, with the digest that a write made from it must name: `{body, digest}`. */
-export async function read(path, { accept = "application/json", ...options } = {}) {
-  const response = await ask("GET", path, { accept, ...options });
-  return { body: accept === "text/plain" ? await response.text() : await response.json(), digest: tagOf(response) };
+export function read(path, { accept = "application/json" } = {}) {
+  return ask("GET", path, async (response) => ({ body: accept === "text/plain" ? await response.text() : await response.json(), digest: tagOf(response) }), { accept });
 }
 
 /** A write. `body` is sent as JSON, or `text` as plain text; `digest` is what it was made from; `dryRun` checks and writes nothing. */
-export async function write(method, path, { body, text, digest, dryRun = false, query = {} } = {}) {
+export function write(method, path, { body, text, digest, dryRun = false, query = {} } = {}) {
   const parameters = new URLSearchParams(query);
   if (dryRun) parameters.set("dry_run", "true");
   const search = parameters.size ? `?${parameters}` : "";
-  const response = await ask(method, path + search, { body, text, digest });
-  return { body: await response.json(), digest: tagOf(response) };
+  return ask(method, path + search, async (response) => ({ body: await response.json(), digest: tagOf(response) }), { body, text, digest });
 }
 
-/** The body of an answer that goes on, as a stream of bytes. */
+/** The body of an answer that goes on, as a stream of bytes; `signal` ends it. */
 export async function stream(path, { headers, signal }) {
-  return (await ask("GET", path, { accept: "text/event-stream", headers, signal })).body;
+  let response;
+  try {
+    response = await fetch(path, { ...FETCH, headers: { Accept: "text/event-stream", ...headers }, signal });
+  } catch (fault) {
+    throw fault instanceof Problem ? fault : unanswered(path);
+  }
+  if (!response.ok) throw await problemOf(path, response);
+  return response.body;
 }
 
 /** Trade a one-time link for a session. */
 export async function logIn(link) {
-  await ask("POST", "/login", { body: { link } });
+  await ask("POST", "/login", () => null, { body: { link } });
 }
 
 /** End the session. */
 export async function logOut() {
-  await ask("POST", "/logout");
+  await ask("POST", "/logout", () => null);
 }
 
 /** One segment of a path. */

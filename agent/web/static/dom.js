@@ -115,7 +115,8 @@ export function freshId(prefix) {
 
 /**
  * A dialog that asks something: resolves to what `collect()` gives when it is confirmed, to null when it is not. `confirm(value)` may throw a
- * Problem, which is shown in the dialog; then it stays open with all that was typed.
+ * Problem, which is shown in the dialog; then it stays open with all that was typed. While it runs the dialog cannot be left, for what was
+ * begun is not undone by that.
  */
 export function dialog({ title, content, action, cancel, collect = () => true, confirm = async () => {}, danger = false }) {
   return new Promise((resolve) => {
@@ -124,24 +125,40 @@ export function dialog({ title, content, action, cancel, collect = () => true, c
     const yes = h("button", { type: "submit", class: danger ? "danger" : "primary" }, action);
     const form = h("form", { method: "dialog" }, h("h2", { id: heading }, title), content, fault,
       h("div", { class: "actions" }, button(cancel, () => element.close(), { class: "quiet" }), yes));
-    const element = h("dialog", { class: "dialog", "aria-labelledby": heading }, form);
+    const element = h("dialog", { class: "dialog", "aria-labelledby": heading, tabindex: "-1" }, form);
     let result = null;
+    let running = false;
+    const runs = (now) => {
+      running = now;
+      attr(element, "aria-busy", now ? "true" : null);
+      // A browser that is asked often enough closes a dialog after all, but not one that says so.
+      attr(element, "closedby", now ? "none" : null);
+      if (now) element.focus(); // a button that is disabled loses it
+      for (const each of form.querySelectorAll(".actions button")) each.disabled = now;
+    };
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
-      yes.disabled = true;
+      if (running) return;
+      runs(true);
       try {
         const value = collect();
         await confirm(value);
         result = value;
+        running = false;
         element.close();
       } catch (problem) {
+        runs(false);
+        yes.focus();
         text(fault, [problem.message, problem.hint].filter(Boolean).join(" · "));
         fault.hidden = false;
-      } finally {
-        yes.disabled = false;
       }
     });
+    element.addEventListener("cancel", (event) => running && event.preventDefault());
     element.addEventListener("close", () => {
+      if (running) {
+        element.showModal();
+        return;
+      }
       element.remove();
       resolve(result);
     });

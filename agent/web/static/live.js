@@ -1,10 +1,15 @@
 // What the agent tells as it happens: one stream of events, taken up again where it ended, and keyed stores that views follow.
 
-import { get, Problem, stream } from "./api.js";
+import { get, Problem, stream, UNREACHABLE } from "./api.js";
+import { loaders, serially } from "./loaders.js";
+import { t } from "./strings.js";
+
+export { paced, serially } from "./loaders.js";
 
 const FIRST_RETRY_MS = 250;
 const MOST_RETRY_MS = 3000;
-const SILENCE_MS = 40_000; // the agent says something at least every 15 seconds
+const SILENCE_MS = 12_000; // the agent says something at least every 5 seconds
+const WATCH_MS = 1000;
 const LIVE = "live", CONNECTING = "connecting", STALE = "stale", LOGGED_OUT = "logged-out";
 
 /** Listeners by name. */
@@ -18,8 +23,15 @@ export class Emitter {
     return () => all.delete(listener);
   }
 
+  /** Tell all of them: what one of them cannot do keeps nothing from the others, nor from who tells. */
   emit(name, value) {
-    for (const listener of [...(this.#listeners.get(name) ?? [])]) listener(value);
+    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+      try {
+        listener(value);
+      } catch (fault) {
+        reportError(fault);
+      }
+    }
   }
 }
 
@@ -54,25 +66,51 @@ export class EventParser {
   }
 }
 
+/** One of them is never set back, the other one goes on while the computer sleeps. */
+const bothClocks = () => [performance.now(), Date.now()];
+/** Why a stream ends that nobody needs while nobody sees the page. */
+const UNSEEN = new Error("nobody sees the page");
+
 /**
- * The one stream of the page. Emits `event` with each event of the agent, the event's kind with it, `matrix` with the matrix's version,
- * `gap` when events were missed, `state` when the connection is another one, and `resumed` when it is back: then whatever a view holds may
- * be old. A page that nobody sees gives its connection to those that are seen, for a browser has six for each address.
+ * The one stream of the page, and whether what the page shows is what the agent says now. Emits `event` with each event of the agent, the
+ * event's kind with it, `matrix` with the matrix's version, `gap` when events were missed, `state` when the page is as current as it was no
+ * more, and `resumed` when the connection is back: then whatever a view holds may be old. A page that nobody sees gives its connection to
+ * those that are seen, for a browser has six for each address.
  */
 export class Live extends Emitter {
-  state = CONNECTING;
-  since = null;
-  heardAt = null;
   cursor = null;
+  /** Why there is no connection. */
   fault = null;
+  /** The loaders that are behind while there is a connection: `{since, fault}`. */
+  behind = [];
+  #connection = CONNECTING;
+  #heardAt = null;
+  #quietFrom = bothClocks();
+  #lostAt = null;
+  #told = "";
   #controller = null;
   #wake = null;
   #missed = true;
 
+  /** `live`, `connecting`, `stale` (also if something of what is shown could not be read) or `logged-out`. */
+  get state() {
+    return this.#connection === LIVE && this.behind.length ? STALE : this.#connection;
+  }
+
+  /** When the page was last known to be current, null while it is or if it never was. */
+  get since() {
+    if (this.#connection !== LIVE) return this.#lostAt;
+    return this.behind.some(({ since }) => since === null) ? null : this.behind.map(({ since }) => since).sort((a, b) => a - b)[0] ?? null;
+  }
+
   start() {
+    loaders.resting = () => document.hidden || (this.#connection !== LIVE && [0, 401].includes(this.fault?.status));
+    loaders.changed = () => this.#tell();
     this.#run();
+    setInterval(() => this.#watch(), WATCH_MS);
     document.addEventListener("visibilitychange", () => this.#look());
     addEventListener("online", () => this.retry());
+    addEventListener("pathmesh:no-session", ({ detail }) => this.#controller?.abort(detail));
   }
 
   /** Try again now. */
@@ -81,8 +119,21 @@ export class Live extends Emitter {
   }
 
   #look() {
-    if (document.hidden) this.#controller?.abort();
-    else this.retry();
+    if (document.hidden) {
+      this.#controller?.abort(UNSEEN);
+      return;
+    }
+    // What is shown is from when the page was hidden.
+    if (this.#connection === LIVE) this.#become(CONNECTING);
+    this.retry();
+  }
+
+  /** A stream that says nothing for so long is none. */
+  #watch() {
+    if (bothClocks().some((now, index) => now - this.#quietFrom[index] > SILENCE_MS)) {
+      this.#controller?.abort(new Problem(0, { code: UNREACHABLE, detail: t("api.silent") }));
+    }
+    this.#tell();
   }
 
   async #run() {
@@ -92,30 +143,33 @@ export class Live extends Emitter {
         await this.#pause(null);
         continue;
       }
+      let fault = null;
       try {
         await this.#follow(() => {
           wait = FIRST_RETRY_MS;
         });
-        if (this.cursor === null) this.#missed = true;
-        if (document.hidden) continue;
+      } catch (thrown) {
+        fault = thrown;
+      }
+      if (this.cursor === null) this.#missed = true;
+      if (document.hidden || fault === UNSEEN) continue;
+      if (fault === null) {
         this.#become(CONNECTING);
         await this.#pause(wait); // an agent that stops ends its streams, and one that ends each at once is not to be asked without a pause
-      } catch (fault) {
-        if (this.cursor === null) this.#missed = true;
-        if (document.hidden) continue;
-        this.fault = fault;
-        this.#missed = true;
-        this.#become(fault instanceof Problem && fault.status === 401 ? LOGGED_OUT : STALE);
-        await this.#pause(wait);
-        wait = Math.min(2 * wait, MOST_RETRY_MS);
+        continue;
       }
+      this.fault = fault;
+      this.#missed = true;
+      this.#become(fault.status === 401 ? LOGGED_OUT : STALE);
+      await this.#pause(wait);
+      wait = Math.min(2 * wait, MOST_RETRY_MS);
     }
   }
 
   async #follow(connected) {
     const controller = (this.#controller = new AbortController());
     const headers = this.cursor === null ? {} : { "Last-Event-ID": this.cursor };
-    let timer = setTimeout(() => controller.abort(), SILENCE_MS);
+    this.#quietFrom = bothClocks();
     try {
       const reader = (await stream("/v1/events?matrix=true", { headers, signal: controller.signal })).getReader();
       const decoder = new TextDecoder();
@@ -124,14 +178,16 @@ export class Live extends Emitter {
       for (;;) {
         const { value, done } = await reader.read();
         if (done) return;
-        clearTimeout(timer);
-        timer = setTimeout(() => controller.abort(), SILENCE_MS);
-        this.heardAt = new Date();
+        this.#heardAt = new Date();
+        this.#quietFrom = bothClocks();
         this.#become(LIVE);
         for (const event of parser.feed(decoder.decode(value, { stream: true }))) if (event !== null) this.#take(event);
       }
+    } catch (fault) {
+      if (controller.signal.aborted) throw controller.signal.reason;
+      throw fault instanceof Problem ? fault : new Problem(0, { code: UNREACHABLE, detail: t("api.unreachable") });
     } finally {
-      clearTimeout(timer);
+      this.#controller = null;
     }
   }
 
@@ -147,17 +203,26 @@ export class Live extends Emitter {
     if (event !== "matrix" && event !== "gap") this.emit("event", body);
   }
 
-  #become(state) {
-    if (state === STALE || state === LOGGED_OUT) this.since ??= this.heardAt ?? new Date();
-    if (state === LIVE) this.since = this.fault = null;
-    if (state !== this.state) {
-      this.state = state;
-      this.emit("state", state);
-    }
-    if (state === LIVE && this.#missed) {
+  #become(connection) {
+    const before = this.#connection;
+    this.#connection = connection;
+    if (connection === LIVE) this.#lostAt = this.fault = null;
+    else if (connection !== CONNECTING || this.#heardAt !== null) this.#lostAt ??= this.#heardAt ?? new Date();
+    this.#tell();
+    if (connection !== LIVE) return;
+    if (this.#missed) {
       this.#missed = false;
       this.emit("resumed");
     }
+    if (before !== LIVE) loaders.retry();
+  }
+
+  #tell() {
+    this.behind = this.#connection === LIVE ? loaders.behind() : [];
+    const now = JSON.stringify([this.state, this.fault?.message, this.behind.map(({ fault }) => [fault.path, fault.message])]);
+    if (now === this.#told) return;
+    this.#told = now;
+    this.emit("state", this.state);
   }
 
   #pause(milliseconds) {
@@ -229,60 +294,18 @@ export class Store extends Emitter {
   }
 }
 
-/** Calls `load` one at a time: asked again while it runs, it runs once more afterwards. A fault is given to `failed`. */
-export function serially(load, failed = () => {}) {
-  let running = null;
-  let again = false;
-  return function ask() {
-    if (running) {
-      again = true;
-      return running;
-    }
-    running = (async () => {
-      do {
-        again = false;
-        try {
-          await load();
-        } catch (fault) {
-          failed(fault);
-        }
-      } while (again);
-      running = null;
-    })();
-    return running;
-  };
-}
-
-/** Calls `ask` when it is called, but leaves so much time between two calls; whoever calls meanwhile is served by the next. */
-export function paced(ask, milliseconds) {
-  let last = -Infinity;
-  let timer = 0;
-  return function soon() {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      last = performance.now();
-      ask();
-    }, Math.max(0, last + milliseconds - performance.now()));
-  };
-}
-
 /** A document of the agent that is read anew whenever one of these kinds of events comes, or the connection was lost: `{value, ask}`. */
 export class Document extends Emitter {
   value = null;
-  fault = null;
 
   constructor(live, path, kinds) {
     super();
     this.ask = serially(
       async () => {
         this.value = await get(path);
-        this.fault = null;
         this.emit("changed", this.value);
       },
-      (fault) => {
-        this.fault = fault;
-        this.emit("failed", fault);
-      },
+      (fault) => this.emit("failed", fault),
     );
     for (const kind of [...kinds, "resumed", "gap"]) live.on(kind, this.ask);
   }

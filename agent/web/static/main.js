@@ -1,23 +1,20 @@
 // The shell: which panel is shown by the address, the one stream of events, and whether what is shown is old.
 
-import { get, logOut, Problem } from "./api.js";
-import { attr, button, dialog, h, text, visible } from "./dom.js";
+import { logOut, Problem, UNREACHABLE } from "./api.js";
+import { attr, button, dialog, fill, h, text, visible } from "./dom.js";
 import { Document, Live } from "./live.js";
+import { loaders } from "./loaders.js";
+import { notice, said, takeBack } from "./notices.js";
+import { FIRST, panelModule, PANELS, preload } from "./panels.js";
 import { localize, t, time } from "./strings.js";
 
-/** The panels in the order of the navigation: `#/name?parameters`. Each module has `mount(root, app)`, called when it is first shown. */
-const PANELS = {
-  multipath: () => import("./panels/multipath.js"),
-  configuration: () => import("./panels/configuration.js"),
-  conflicts: () => import("./panels/conflicts.js"),
-  history: () => import("./panels/history.js"),
-  nodes: () => import("./panels/nodes.js"),
-  events: () => import("./panels/events.js"),
+/** The panel that shows what the agent has at this place below `/v1/`. */
+const PLACES = {
+  matrix: "multipath", luns: "multipath", config: "configuration", overrides: "configuration", options: "configuration", storages: "configuration",
+  render: "configuration", conflicts: "conflicts", history: "history", rollout: "history", nodes: "nodes", members: "nodes", cluster: "nodes", events: "events",
 };
-const FIRST = Object.keys(PANELS)[0];
-/** What the first panel does not need, and is not to wait for. */
-const MORE_STYLES = ["configuration.css", "lists.css", "history.css", "nodes.css"];
-const NOTICE_MS = 8000;
+/** What is soon over needs no banner. */
+const CONNECTING_MS = 1000;
 
 const live = new Live();
 
@@ -26,6 +23,8 @@ const app = {
   live,
   /** `{user, may_write, node, cluster, version}` */
   me: null,
+  /** What `me` is read from. */
+  self: new Document(live, "/v1/whoami", []),
   /** `/v1/nodes`: renewed when a node, its apply or its membership changes. */
   nodes: new Document(live, "/v1/nodes", ["node", "apply", "cells", "member-joined", "member-left", "member-retired", "edit", "late-edit"]),
   /** `/v1/conflicts`: renewed when one opens, ends, or has other values. */
@@ -43,12 +42,12 @@ const app = {
     history.replaceState(null, "", address(parsed().panel, parameters));
   },
   address,
-  /** Tell something for a few seconds; a fault stays until it is closed. */
+  /** Tell something for a few seconds. */
   notice,
-  /** Tell a fault. */
+  /** Tell a fault. One of the page itself is for its makers; one of the session is told as long as there is none. */
   failed(fault) {
-    if (!(fault instanceof Problem)) throw fault;
-    if (fault.status !== 401 && fault.code !== "unreachable") notice([fault.message, fault.hint].filter(Boolean).join(" · "), { fault: true });
+    if (!(fault instanceof Problem)) reportError(fault);
+    else if (fault.status !== 401) notice(said(fault), { fault });
   },
 };
 
@@ -94,83 +93,121 @@ function badge(panel, shown, meaning = "") {
 /** The panels that hold what somebody typed and did not save; such a panel's view says so by `unsaved()`. */
 const unsaved = () => [...mounted].filter(([, { view }]) => view?.unsaved?.()).map(([name]) => name);
 
-let styled = null;
+/** Make a panel. If that fails its place says so, until it succeeds. */
+async function mount(name, panel) {
+  let module;
+  try {
+    module = await panelModule(name);
+  } catch {
+    tellFailed(name, panel);
+    return;
+  }
+  panel.section.replaceChildren();
+  try {
+    panel.view = module.mount(panel.section, app);
+  } catch (fault) {
+    reportError(fault);
+    tellFailed(name, panel);
+  }
+}
 
-/** The styles of the other panels, once they are there. */
-function moreStyles() {
-  styled ??= Promise.all(MORE_STYLES.map((name) => new Promise((resolve) => {
-    document.head.append(h("link", { rel: "stylesheet", href: `/static/${name}`, on: { load: resolve, error: resolve } }));
-  })));
-  return styled;
+function tellFailed(name, { section }) {
+  fill(section, h("div", { class: "panel-head" }, h("h1", {}, t(`nav.${name}`))),
+    h("p", { class: "fault", role: "alert" }, t("shell.panel-failed")), h("p", {}, button(t("shell.panel-again"), () => route())));
 }
 
 async function route() {
-  const { panel } = parsed();
-  for (const [name, link] of links) attr(link, "aria-current", name === panel ? "page" : null);
-  document.title = `${t(`nav.${panel}`)} · ${app.me?.cluster ? visible(app.me.cluster) : "Pathmesh"}`;
-  const moved = shown !== panel;
+  const { panel: name } = parsed();
+  for (const [each, link] of links) attr(link, "aria-current", each === name ? "page" : null);
+  document.title = `${t(`nav.${name}`)} · ${app.me?.cluster ? visible(app.me.cluster) : "Pathmesh"}`;
+  const moved = shown !== name;
   if (moved && shown !== null) {
     const before = mounted.get(shown);
-    if (before) {
-      before.section.hidden = true;
-      before.view?.hide?.();
-    }
+    before.section.hidden = true;
+    before.view?.hide?.();
   }
-  shown = panel;
+  shown = name;
   // On a narrow screen the navigation scrolls.
-  if (moved && mounted.size) links.get(panel).scrollIntoView({ block: "nearest", inline: "nearest" });
-  if (!mounted.has(panel)) {
+  if (moved && mounted.size) links.get(name).scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (!mounted.has(name)) {
     // Panels stay when another one is shown: nothing that was typed, opened or scrolled to is lost.
-    const section = h("section", { class: "panel", "data-panel": panel });
+    const section = h("section", { class: "panel", "data-panel": name });
     main.append(section);
-    mounted.set(panel, { section, view: null });
-    const [module] = await Promise.all([PANELS[panel](), panel === FIRST ? null : moreStyles()]);
-    mounted.get(panel).view = module.mount(section, app);
+    mounted.set(name, { section, view: null, mounting: null });
   }
-  const { section, view } = mounted.get(panel);
-  section.hidden = shown !== panel;
-  if (shown !== panel || view === null) return;
-  view.show?.(app.parameters());
-  if (moved) view.shown?.();
+  const panel = mounted.get(name);
+  panel.section.hidden = false;
+  const made = panel.view === null;
+  if (made) {
+    panel.mounting ??= mount(name, panel).finally(() => (panel.mounting = null));
+    await panel.mounting;
+  }
+  if (shown !== name) {
+    panel.section.hidden = true;
+    return;
+  }
+  panel.view?.show?.(app.parameters());
+  if (moved || made) panel.view?.shown?.();
 }
 
 // -- what is told about the page itself --------------------------------------------------------------------------------
 
-function notice(message, { fault = false } = {}) {
-  const close = button("×", () => element.remove(), { class: "quiet", "aria-label": t("shell.close") });
-  const element = h("p", { class: fault ? "notice fault" : "notice" }, h("bdi", {}, message), close);
-  document.getElementById("notices").append(element);
-  if (!fault) setTimeout(() => element.remove(), NOTICE_MS);
-}
+let connecting = 0;
 
 function showConnection() {
+  clearTimeout(connecting);
   const connection = document.getElementById("connection");
   attr(connection, "data-state", live.state);
-  text(connection, t(`connection.${live.state}`));
+  text(connection, t(live.behind.length ? "connection.behind" : `connection.${live.state}`));
+  const old = live.since !== null || ["stale", "logged-out"].includes(live.state);
+  const waits = live.state === "connecting" && document.getElementById("stale").hidden;
+  if (old && waits) connecting = setTimeout(() => showStale(true), CONNECTING_MS);
+  else showStale(old);
+  if (live.state === "live") takeBack(({ code }) => code === UNREACHABLE);
+}
+
+function showStale(old) {
   const stale = document.getElementById("stale");
-  const old = live.since !== null && live.state !== "live";
   document.body.classList.toggle("is-stale", old);
-  if (old) {
-    const why = live.fault instanceof Problem && !["unreachable", "no-session"].includes(live.fault.code) ? ` (${live.fault.message})` : "";
-    text(stale, t(live.state === "logged-out" ? "stale.logged-out" : "stale.lost", { since: time(live.since) }) + why);
-  }
+  if (old) text(stale, staleText());
   stale.hidden = !old;
 }
 
-async function whoami() {
-  app.me = await get("/v1/whoami");
-  live.emit("me", app.me);
-  text(document.getElementById("where"), `${app.me.cluster} · ${app.me.node}`);
-  text(document.getElementById("who"), app.me.user);
-  document.title = `${t(`nav.${parsed().panel}`)} · ${visible(app.me.cluster)}`;
+/** Since when what is shown may be old, and what the page waits for. */
+function staleText() {
+  const since = live.since ? time(live.since) : "";
+  if (live.behind.length) {
+    const what = [...new Set(live.behind.map(({ fault: { path } }) => placeOf(path)))].join(", ");
+    return t(since ? "stale.behind" : "stale.unread", { since, what, why: said(live.behind[0].fault) });
+  }
+  if (live.state === "logged-out") return t("stale.logged-out", { since });
+  return t("stale.lost", { since }) + (live.fault && live.fault.code !== UNREACHABLE ? ` (${live.fault.message})` : "");
+}
+
+function placeOf(path) {
+  const first = path.split(/[/?]/)[2];
+  return Object.hasOwn(PLACES, first) ? t(`nav.${PLACES[first]}`) : path;
+}
+
+let version = null;
+
+function showSelf(me) {
+  app.me = me;
+  live.emit("me", me);
+  text(document.getElementById("where"), `${me.cluster} · ${me.node}`);
+  text(document.getElementById("who"), me.user);
+  document.title = `${t(`nav.${parsed().panel}`)} · ${visible(me.cluster)}`;
+  version ??= me.version;
+  // What was typed is asked about before it is gone.
+  if (me.version !== version) notice(t("shell.other-version"), { action: { label: t("shell.reload"), act: () => location.reload() } });
 }
 
 localize(document);
 buildNavigation();
 showConnection();
 live.on("state", showConnection);
-live.on("resumed", () => whoami().catch(app.failed));
-addEventListener("pathmesh:no-session", () => live.retry());
+loaders.recovered = (fault) => takeBack((told) => said(told) === said(fault));
+app.self.on("changed", showSelf);
 addEventListener("hashchange", route);
 // What was typed and not saved is asked about before it is gone.
 let leaving = false;
@@ -196,6 +233,11 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 });
 app.conflicts.on("changed", ({ conflicts: { length: n } }) => badge("conflicts", n || "", t("shell.conflicts", { n })));
 // Everything is read once the stream is there, so that nothing happens unseen between the two; without a stream it is read all the same.
-live.on("state", (state) => state === "stale" && app.me === null && [app.nodes.ask(), app.conflicts.ask(), whoami().catch(app.failed)]);
+live.on("state", (state) => state === "stale" && app.me === null && [app.self, app.nodes, app.conflicts].forEach((each) => each.ask()));
 live.start();
 await route();
+live.on("resumed", () => {
+  if (mounted.get(shown)?.view === null) route();
+  preload();
+});
+preload();

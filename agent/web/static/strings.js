@@ -70,6 +70,15 @@ export function ago(seconds) {
 /** Compare names as people sort them, numbers within them by value. */
 export const compare = (a, b) => collator().compare(a, b);
 
+/** Compare codes, such as WWIDs: digits within hexadecimal ones are no numbers. */
+export const compareCodes = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Compare LUNs, `[alias, wwid]` each: those that have a name by it, then the others by their WWIDs. */
+export function compareLuns([alias, wwid], [otherAlias, otherWwid]) {
+  if (!alias !== !otherAlias) return alias ? -1 : 1;
+  return (alias && compare(alias, otherAlias)) || compareCodes(wwid, otherWwid);
+}
+
 /** Put the texts into markup that asks for them by `data-text`, `data-label` (aria-label) and `data-placeholder`. */
 export function localize(root) {
   document.documentElement.lang = language;

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from agent.api.events import HEARTBEAT_SECONDS
 from agent.bootstrap import init
+from agent.web.files import load_files
+from gossip.vitals import STALE_MS
 from scripts.cluster.nodes import wait_for
 from store.limits import limit
 
@@ -116,6 +120,12 @@ def test_a_silent_stream_beats(lone: Any, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("agent.api.events.HEARTBEAT_SECONDS", 0.05)
     with Reader(lone) as reader:
         reader.until(": alive\n\n")
+
+
+def test_the_page_misses_no_beat_and_does_not_wait_longer_for_them_than_for_a_reporter() -> None:
+    script = load_files()["live.js"].data.decode()
+    found = re.search(r"SILENCE_MS = ([\d_]+);", script)
+    assert found is not None and 2000 * HEARTBEAT_SECONDS < int(found[1]) < STALE_MS
 
 
 def test_a_head_request_opens_no_stream(lone: Any) -> None:

@@ -1,7 +1,7 @@
 // What somebody is about to change: the document as it was read, and what is wanted otherwise. Nothing here is written until it is saved.
 
 import { Emitter } from "../live.js";
-import { same } from "./merge.js";
+import { same, threeWay, wantedOver } from "./merge.js";
 
 export const DEFAULTS = "defaults";
 export const WWID = "wwid/";
@@ -48,10 +48,10 @@ export class Draft extends Emitter {
     return [...new Set([...this.base.keys(), ...this.#wanted.keys()])].filter((key) => key.startsWith(prefix));
   }
 
-  /** The document as it is wanted. */
-  document() {
+  /** The document with these wishes or the present ones. */
+  document(wanted = this.#wanted) {
     const found = new Map(this.base);
-    for (const [key, options] of this.#wanted) {
+    for (const [key, options] of wanted) {
       if (options === null) found.delete(key);
       else found.set(key, options);
     }
@@ -101,9 +101,17 @@ export class Draft extends Emitter {
     return new Map(this.#wanted);
   }
 
-  /** What was sent has been written: whatever was not changed again since is no wish any more. */
-  written(sent) {
-    for (const [key, options] of sent) if (this.#wanted.get(key) === options) this.#wanted.delete(key);
+  /** What was sent is in this document: whatever was wanted otherwise since, undone or gone further, is wanted on top of it. */
+  written(sent, document, digest) {
+    const rows = threeWay(this.document(sent), this.document(), document);
+    this.rebase(document, digest, wantedOver(rows, document, new Set(rows.map(({ id }) => id))));
+  }
+
+  /** Whether a document has all that was sent, and nothing that clashes with what was wanted otherwise since. */
+  isIn(sent, document) {
+    const kinds = (base, mine) => threeWay(base, mine, document).map(({ kind }) => kind);
+    const saved = this.document(sent);
+    return !kinds(this.base, saved).some((kind) => kind === "mine" || kind === "clash") && !kinds(saved, this.document()).includes("clash");
   }
 
   /** The changes of an edit. */

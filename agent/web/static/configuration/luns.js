@@ -87,18 +87,25 @@ export class Luns {
     const keys = this.#draft.keys(WWID);
     const { base: of, count } = this.#order;
     if (of !== base || count !== keys.length) {
-      const name = (key) => (base.get(key) ?? this.#draft.get(key))?.alias || key.slice(WWID.length);
-      const named = keys.map((key) => [key, name(key)]);
-      this.#order = { base, count: keys.length, keys: named.sort(([, a], [, b]) => compare(a, b)).map(([key]) => key) };
+      const name = new Map(keys.map((key) => [key, (base.get(key) ?? this.#draft.get(key))?.alias ?? ""]));
+      const byName = (a, b) => {
+        const [x, y] = [name.get(a), name.get(b)];
+        if (x === "" || y === "") return x === y ? (a < b ? -1 : 1) : x === "" ? 1 : -1; // WWIDs are no numbers: they stand as plain text, after the names
+        return compare(x, y);
+      };
+      this.#order = { base, count: keys.length, keys: keys.sort(byName) };
     }
     return this.#order.keys;
   }
 
   #keys() {
     const words = this.#words.split(/\s+/).filter(Boolean);
+    // A row that is being typed in stays, and one that was renamed is found by both names.
     const fits = (key) => {
+      if (this.#rows.get(key)?.has(document.activeElement)) return true;
       const seen = this.#matrixRow(key);
-      const hay = [key, this.#draft.get(key)?.alias, this.#draft.get(key)?.comment, seen?.array, ...(seen?.expected ?? []), ...(seen?.storages ?? [])].join("\n").toLowerCase();
+      const said = [this.#draft.base.get(key), this.#draft.get(key)].flatMap((options) => [options?.alias, options?.comment]);
+      const hay = [key, ...said, seen?.array, ...(seen?.expected ?? []), ...(seen?.storages ?? [])].join("\n").toLowerCase();
       return words.every((word) => hay.includes(word));
     };
     return words.length ? this.#sorted().filter(fits) : this.#sorted();
@@ -164,6 +171,11 @@ class LunRow {
       this.array, h("td", { "data-column": t("configuration.column.expected") }, this.state, h("div", { class: "muted" }, this.expected)), this.options,
       h("td", { "data-column": t("configuration.column.listed") }, this.listed),
       h("td", { class: "actions" }, h("div", { class: "row-of-controls" }, this.open, this.undo, this.remove)));
+  }
+
+  /** Whether an element is within the row or its options. */
+  has(element) {
+    return this.summary.contains(element) || Boolean(this.line?.contains(element));
   }
 
   /** The row with the options, made when it is first asked for. */

@@ -1,6 +1,6 @@
 // A form of the options of one section, made from the option model: a control for each, what it takes, and what is wrong with it.
 
-import { attr, freshId, h, keyed, text } from "../dom.js";
+import { attr, button, freshId, h, keyed, text } from "../dom.js";
 import { number, t, tOr } from "../strings.js";
 
 /** What an option takes, in words of the page where the model says it by numbers. */
@@ -36,7 +36,7 @@ class Field {
       this.control.value = value;
     }
     this.control.disabled = locked;
-    const changed = value !== before;
+    const changed = (this.changed = value !== before);
     this.element.classList.toggle("changed", changed);
     this.element.classList.toggle("set", value !== "");
     text(this.state, changed ? (before === "" ? t("configuration.was-not-set") : t("configuration.was", { value: brief(before) })) : "");
@@ -75,39 +75,61 @@ function helpOf(option) {
   return [said, said && option.note ? " · " : "", option.note ? h("span", { lang: "en" }, option.note) : null].filter(Boolean);
 }
 
-/** The faults at a place: `{severity, message, hint}`. */
+/** The faults at a place: `{severity, message, hint}`; `href` leads to the conflict that is one. */
 export function paintFaults(list, faults) {
   keyed(list, faults, ({ severity, message }) => `${severity} ${message}`,
-    ({ severity, message, hint }) => h("li", { class: "finding", "data-severity": severity },
-      h("span", { class: "visually-hidden" }, `${t(`configuration.severity.${severity}`)}: `), h("bdi", {}, message), hint ? h("bdi", { class: "hint" }, hint) : null));
+    ({ severity, message, hint, href }) => h("li", { class: "finding", "data-severity": severity },
+      h("span", { class: "visually-hidden" }, `${t(`configuration.severity.${severity}`)}: `), h("bdi", {}, message), href ? [" ", h("a", { href }, t("configuration.to-conflict"))] : null, hint ? h("bdi", { class: "hint" }, hint) : null));
+}
+
+/** The options of one group: those that are set, always in view, and below them the others, folded. */
+class Part {
+  constructor(name, level) {
+    this.head = h(`h${level}`, { class: "form-head" }, tOr(`configuration.group.${name}`, name));
+    const label = this.head.textContent;
+    this.set = h("div", { class: "options", role: "group", "aria-label": label });
+    this.rest = h("div", { class: "options", role: "group" });
+    this.restHead = h("summary", {});
+    this.more = h("details", { class: "more-options" }, this.restHead, this.rest);
+    this.element = h("section", { class: "option-part" }, this.head, this.set, this.more);
+  }
+
+  /** Take these fields, `{field, first}`, in their places; those that are hidden by a search do not count. */
+  arrange(fields) {
+    for (const [list, first] of [[this.set, true], [this.rest, false]]) keyed(list, fields.filter((each) => each.first === first), ({ field }) => field.option.name, ({ field }) => field.element);
+    const shown = (first) => fields.filter((each) => each.first === first && !each.field.element.hidden).length;
+    // What was changed and is folded away is told.
+    const changed = fields.filter(({ first, field }) => !first && field.changed).length;
+    text(this.restHead, [t("configuration.options-rest", { n: shown(false) }), changed && t("configuration.rest-changed", { n: changed })].filter(Boolean).join(" · "));
+    attr(this.rest, "aria-label", `${this.head.textContent}: ${this.restHead.textContent}`);
+    this.set.hidden = shown(true) === 0;
+    this.more.hidden = shown(false) === 0;
+    this.element.hidden = this.set.hidden && this.more.hidden;
+  }
 }
 
 /**
  * The form of a section. `model` is the list of its options; `read()` gives the options as they are wanted, `before()` as they were, both
- * objects; `write(option, value)` takes what is typed; `skip` are options that are asked for elsewhere; `level` is that of the heading.
+ * objects; `write(option, value)` takes what is typed; `skip` are options that are asked for elsewhere; `level` is that of the headings.
  */
 export class OptionForm {
   #source;
   #fields = new Map();
+  #parts = new Map();
   #words = "";
   #order = [];
 
   constructor({ model, read, before, write, skip = [], search = false, level = 3 }) {
-    this.#source = { model: model.filter(({ name }) => !skip.includes(name)), read, before, write, skip };
-    this.set = h("div", { class: "options", role: "group" });
-    this.rest = h("div", { class: "options", role: "group" });
-    this.setHead = h(`h${level}`, { class: "form-head" });
-    this.restHead = h("summary", {});
-    this.more = h("details", { class: "more-options" }, this.restHead, this.rest);
+    this.#source = { model: model.filter(({ name }) => !skip.includes(name)), read, before, write, skip, level };
     this.none = h("p", { class: "muted", hidden: true }, t("configuration.no-option-fits"));
+    this.list = h("div", { class: "option-parts" });
     this.element = h("div", { class: "option-form" });
     if (search) {
       this.search = h("input", { type: "search", class: "search", placeholder: t("configuration.find-option"), "aria-label": t("configuration.find-option"), autocomplete: "off", spellcheck: "false" });
       this.search.addEventListener("input", () => this.#find(this.search.value));
-      this.element.append(h("div", { class: "row-of-controls" }, this.search));
-      this.more.open = true;
+      this.element.append(h("div", { class: "row-of-controls" }, this.search, button(t("configuration.unfold"), () => this.#unfold(true), { class: "small quiet" }), button(t("configuration.fold"), () => this.#unfold(false), { class: "small quiet" })));
     }
-    this.element.append(this.setHead, this.set, this.none, this.more);
+    this.element.append(this.none, this.list);
   }
 
   /** Bring every control up to date; `faults` are those of the section, `locked` that nothing may be changed. */
@@ -121,7 +143,8 @@ export class OptionForm {
       if (!this.#fields.has(option.name)) this.#fields.set(option.name, new Field(option, write));
       this.#fields.get(option.name).update(now[option.name] ?? "", was[option.name] ?? "", faults.filter((fault) => fault.option === option.name), locked);
     }
-    this.#order = options.map(({ name, required }) => ({ name, first: Boolean(required || name in was || strange.includes(name)) }));
+    // What is set in the configuration is always in view; while something is typed nothing changes its place.
+    this.#order = options.map(({ name, group, required }) => ({ group, field: this.#fields.get(name), first: Boolean(required || name in was || strange.includes(name)) }));
     this.#arrange();
   }
 
@@ -129,45 +152,37 @@ export class OptionForm {
   focus(name) {
     const field = this.#fields.get(name);
     if (!field) return false;
-    if (this.search && field.element.hidden) {
-      this.search.value = "";
-      this.#find("");
-    }
-    if (this.rest.contains(field.element)) this.more.open = true;
+    if (this.search && field.element.hidden) this.#find((this.search.value = ""));
+    const folded = field.element.closest("details");
+    if (folded) folded.open = true;
     field.control.focus();
     return true;
   }
 
   #find(words) {
     this.#words = words.toLowerCase().replaceAll("_", "-");
-    if (words) this.more.open = true;
     this.#arrange();
+    if (words) this.#unfold(true);
   }
 
-  /** What is set in the configuration comes first; while something is typed nothing changes its place. */
+  #unfold(open) {
+    for (const { more } of this.#parts.values()) more.open = open;
+  }
+
   #arrange() {
     const words = this.#words.split(/\s+/).filter(Boolean);
-    const fields = (first) => this.#order.filter((option) => option.first === first).map(({ name }) => this.#fields.get(name));
-    let found = 0;
-    for (const [list, first] of [[this.set, true], [this.rest, false]]) {
-      keyed(list, fields(first), ({ option }) => option.name, ({ element }) => element, (element, { option }) => {
-        const hay = `${option.name} ${option.note} ${option.values}`.toLowerCase();
-        element.hidden = !words.every((word) => hay.includes(word));
-        if (!element.hidden) found += 1;
-      });
+    for (const { field: { element, option } } of this.#order) {
+      const hay = `${option.name} ${option.note} ${option.values}`.toLowerCase();
+      element.hidden = !words.every((word) => hay.includes(word));
     }
-    const count = (first) => this.#order.filter((option) => option.first === first).length;
-    text(this.setHead, t("configuration.options-set", { n: count(true) }));
-    attr(this.set, "aria-label", this.setHead.textContent);
-    text(this.restHead, t("configuration.options-rest", { n: count(false) }));
-    attr(this.rest, "aria-label", this.restHead.textContent);
-    this.setHead.hidden = count(true) === 0;
-    this.more.hidden = count(false) === 0;
-    this.none.hidden = found > 0;
+    const groups = [...new Set(this.#order.map(({ group }) => group))];
+    for (const group of groups) if (!this.#parts.has(group)) this.#parts.set(group, new Part(group, this.#source.level));
+    keyed(this.list, groups, (group) => group, (group) => this.#parts.get(group).element, (_, group) => this.#parts.get(group).arrange(this.#order.filter((each) => each.group === group)));
+    this.none.hidden = groups.some((group) => !this.#parts.get(group).element.hidden);
   }
 }
 
 /** An option that this version does not know: it is kept, and can be taken away. */
 function unknown(name) {
-  return { name, form: { control: "text", words: [] }, values: "", default: "", since: "", note: "", required: false, strange: true };
+  return { name, group: "unknown", form: { control: "text", words: [] }, values: "", default: "", since: "", note: "", required: false, strange: true };
 }

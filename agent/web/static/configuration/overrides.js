@@ -5,6 +5,7 @@ import { h, text } from "../dom.js";
 import { serially } from "../live.js";
 import { t } from "../strings.js";
 import { Editor } from "./editor.js";
+import { paintFaults } from "./option_form.js";
 
 const TYPING_MS = 300;
 
@@ -20,7 +21,8 @@ export class Overrides {
     this.editor = new Editor({ label: t("configuration.overrides"), changed: () => this.#typed() });
     this.check = serially(() => this.#check(), app.failed);
     this.state = h("p", { class: "muted", role: "status" });
-    this.element = h("div", { class: "part" }, h("p", { class: "muted prose" }, t("configuration.overrides-what")), this.editor.element, this.state);
+    this.faults = h("ul", { class: "faults" });
+    this.element = h("div", { class: "part" }, h("p", { class: "muted prose" }, t("configuration.overrides-what")), this.faults, this.editor.element, this.state);
   }
 
   /** Whether the text is another one than was read. */
@@ -62,7 +64,9 @@ export class Overrides {
     this.editor.findings = problems;
   }
 
-  update(locked) {
+  /** `faults` are those of the document as a whole: what is wrong with the text stands at its lines. */
+  update(faults, locked) {
+    paintFaults(this.faults, faults);
     this.editor.locked = locked;
   }
 

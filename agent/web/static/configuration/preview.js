@@ -7,6 +7,10 @@ import { serially } from "../live.js";
 import { t } from "../strings.js";
 import { paintFaults } from "./option_form.js";
 
+/** A list with more is folded. */
+const LONG = 8;
+const RANK = { error: 0, warning: 1, info: 2 };
+
 /** Ask what the draft would do: the answer of a dry run, or the Problem that it was refused with. */
 export async function tryOut(parts, { preview = false } = {}) {
   const query = preview ? { preview: "true" } : {};
@@ -32,31 +36,50 @@ function filesView(diff, level) {
   });
 }
 
+/** A list under its title; a long one is folded. */
 function lines(title, items) {
-  return items.length > 0 && h("section", {}, h("h3", { class: "file-name" }, title), h("ul", { class: "plain-list" }, items.map((item) => h("li", {}, item))));
+  if (!items.length) return null;
+  const list = h("ul", { class: "plain-list" }, items.map((item) => h("li", {}, item)));
+  if (items.length <= LONG) return h("section", {}, h("h3", { class: "file-name" }, title), list);
+  return h("details", {}, h("summary", { class: "file-name" }, t("configuration.folded", { title, n: items.length })), list);
 }
 
+/** What was found, the worst first; many mere notes are folded. */
 function problemsView(problems) {
-  const list = h("ul", { class: "faults" });
-  paintFaults(list, problems);
-  return problems.length > 0 && list;
+  const listOf = (found) => {
+    const list = h("ul", { class: "faults" });
+    paintFaults(list, found);
+    return found.length > 0 && list;
+  };
+  const sorted = [...problems].sort((a, b) => RANK[a.severity] - RANK[b.severity]);
+  const notes = sorted.filter(({ severity }) => severity === "info");
+  if (notes.length <= LONG) return listOf(sorted);
+  const folded = h("details", {}, h("summary", {}, t("configuration.folded", { title: t("configuration.notes"), n: notes.length })), listOf(notes));
+  return h("div", {}, listOf(sorted.filter(({ severity }) => severity !== "info")), folded);
 }
 
-/** What a dry run said. */
-export function answerView(answer) {
-  if (answer instanceof Problem) {
-    return [h("p", { class: "fault" }, named(answer.message)), answer.hint ? h("p", {}, named(answer.hint)) : null, problemsView(answer.problems)];
-  }
-  const { warnings, preview } = answer;
+/** Why a dry run was refused; what stands among its problems is not said again above them. */
+function refusalView({ message, hint, problems }) {
+  const said = problems.some((problem) => message.startsWith(problem.message));
+  return [said ? null : h("p", { class: "fault" }, named(message)), said || !hint ? null : h("p", {}, named(hint)), problemsView(problems)];
+}
+
+function effectView({ preview }) {
   const { append = [], disable = [] } = preview?.allow_list ?? {};
   return [
-    problemsView(warnings),
     ...(preview?.nodes ?? []).map(({ nodes, tools_version: version, diff, skipped }) => h("section", { class: "node-files" },
       h("h3", {}, named(nodes.join(", ")), " ", h("span", { class: "muted" }, version ? t("configuration.tools", { version }) : t("configuration.tools-unknown"))),
       problemsView(skipped), diff ? filesView(diff, 4) : h("p", { class: "muted" }, t("configuration.files-stay")))),
     lines(t("configuration.allow-list-comes"), append.map((wwid) => h("code", {}, wwid))),
     lines(t("configuration.allow-list-goes"), disable.map((wwid) => h("code", {}, wwid))),
   ];
+}
+
+/** What dry runs said: all that is wrong or warned about before all that would be written. */
+export function answersView(answers) {
+  const refused = answers.filter((answer) => answer instanceof Problem);
+  const taken = answers.filter((answer) => !(answer instanceof Problem));
+  return [...refused.flatMap(refusalView), problemsView(taken.flatMap(({ warnings }) => warnings)), ...taken.flatMap(effectView)].filter(Boolean);
 }
 
 export class Preview {
@@ -69,7 +92,7 @@ export class Preview {
     this.app = app;
     this.draft = h("div", { class: "answers" });
     this.host = h("div", { class: "answers" });
-    this.load = serially(() => this.#load(), app.failed);
+    this.load = serially(() => this.#load(), app.failed, () => this.#active);
     this.hostTitle = h("h2", {});
     this.element = h("div", { class: "part" },
       h("section", { class: "card previewed" }, h("h2", {}, t("configuration.preview-draft")), this.draft),
@@ -92,7 +115,7 @@ export class Preview {
     if (parts === null) fill(this.draft, h("p", { class: "muted" }, t("configuration.preview-moved")));
     else if (!parts.length) fill(this.draft, h("p", { class: "muted" }, t("configuration.preview-nothing")));
     else if (this.app.me?.may_write === false) fill(this.draft, h("p", { class: "muted" }, t("configuration.read-only")));
-    else fill(this.draft, (await tryOut(parts, { preview: true })).flatMap(answerView).filter(Boolean));
+    else fill(this.draft, answersView(await tryOut(parts, { preview: true })));
     this.hostTitle.textContent = t("configuration.preview-host", { node: this.app.me?.node ?? "" });
     fill(this.host, ...this.#hostView(await get("/v1/render")));
   }

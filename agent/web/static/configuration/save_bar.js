@@ -34,9 +34,10 @@ export class SaveBar {
   }
 
   update({ said, problems, fault, busy, locked, name }) {
-    this.element.hidden = said.length === 0;
+    // A reason that somebody typed is not put out of sight.
+    this.element.hidden = said.length === 0 && this.reason === "";
     const more = said.length - SAID;
-    text(this.what, `${t("configuration.changes", { n: said.length })}: ${[...said.slice(0, SAID), ...(more > 0 ? [t("configuration.more-changes", { n: more })] : [])].join(", ")}`);
+    text(this.what, said.length === 0 ? t("configuration.preview-nothing") : `${t("configuration.changes", { n: said.length })}: ${[...said.slice(0, SAID), ...(more > 0 ? [t("configuration.more-changes", { n: more })] : [])].join(", ")}`);
     keyed(this.findings, problems, (found) => `${found.severity} ${found.key} ${found.option} ${found.message}`,
       (found) => h("li", { class: "finding", "data-severity": found.severity },
         h("span", { class: "visually-hidden" }, `${t(`configuration.severity.${found.severity}`)}: `), h("bdi", {}, found.message),
@@ -44,11 +45,12 @@ export class SaveBar {
         found.hint ? h("bdi", { class: "hint" }, found.hint) : null));
     this.findings.hidden = problems.length === 0;
     const [message, link] = this.fault.children;
-    text(message, fault ? [fault.message, fault.hint].filter(Boolean).join(" · ") : "");
     link.hidden = fault?.code !== "conflict-open";
+    // The link is the way there; the hint names the commands.
+    text(message, fault ? [fault.message, link.hidden ? fault.hint : ""].filter(Boolean).join(" · ") : "");
     if (!link.hidden) attr(link, "href", `#/conflicts?${new URLSearchParams({ key: fault.key })}`);
     this.fault.hidden = !fault;
-    this.save.disabled = busy || locked || problems.some(({ severity }) => severity === "error");
+    this.save.disabled = busy || locked || said.length === 0 || problems.some(({ severity }) => severity === "error");
     this.discard.disabled = busy;
     text(this.save, t(busy ? "configuration.saving" : "configuration.save"));
   }

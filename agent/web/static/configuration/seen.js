@@ -1,4 +1,4 @@
-// LUNs that nodes see and that are not allow-listed: choose some, name them, and take them into the draft together. One may be typed in, too.
+// LUNs that nodes see and that are not allow-listed: find some, name them, and take them into the draft together. One may be typed in, too.
 
 import { get } from "../api.js";
 import { attr, button, freshId, h, keyed, named, text } from "../dom.js";
@@ -8,6 +8,15 @@ import { WWID } from "./draft.js";
 
 const EVENTS = ["lun", "cell", "cells", "node", "edit", "late-edit", "more", "resumed", "gap"];
 const MOST = 200;
+/** More than these are folded, so that the LUNs that are listed are in view. */
+const FEW = 10;
+
+/** The name that a pattern gives to the LUN with this number: it stands for `##`, with as many digits at least, or at the end. */
+export function numbered(pattern, number) {
+  const [hashes] = /#+/.exec(pattern) ?? [""];
+  const digits = String(number).padStart(hashes.length, "0");
+  return hashes ? pattern.replace(hashes, digits) : pattern + digits;
+}
 
 const arrayOf = ({ vendor, product }) => [vendor, product].filter(Boolean).join(" ");
 
@@ -16,21 +25,31 @@ export class Seen {
   #luns = [];
   #chosen = new Set();
   #names = new Map();
+  #words = "";
   #active = false;
   #locked = true;
+  #folded = null;
 
   constructor({ app, draft }) {
     this.#draft = draft;
     this.load = serially(async () => {
       this.#luns = (await get("/v1/luns/scan")).luns;
       this.#paint();
-    }, app.failed);
+    }, app.failed, () => this.#active);
     for (const kind of EVENTS) app.live.on(kind, () => this.#active && this.load());
-    this.all = h("input", { type: "checkbox", "aria-label": t("configuration.seen-all") });
+    this.all = h("input", { type: "checkbox" });
     this.all.addEventListener("change", () => this.#chooseAll(this.all.checked));
     this.body = h("tbody");
     this.table = h("div", { class: "scrolls" }, h("table", { class: "plain seen-table", "aria-label": t("configuration.seen") },
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, this.all), ["wwid", "alias", "array", "seen-on"].map((name) => h("th", { scope: "col" }, t(`configuration.column.${name}`))))), this.body));
+      h("thead", {}, h("tr", {}, h("td"), ["wwid", "alias", "array", "seen-on"].map((name) => h("th", { scope: "col" }, t(`configuration.column.${name}`))))), this.body));
+    this.search = h("input", { type: "search", class: "search", placeholder: t("configuration.seen-find"), "aria-label": t("configuration.seen-find"), autocomplete: "off", spellcheck: "false" });
+    this.search.addEventListener("input", () => {
+      this.#words = this.search.value.toLowerCase();
+      this.#paint();
+    });
+    this.pattern = h("input", { type: "text", placeholder: t("configuration.seen-pattern"), "aria-label": t("configuration.seen-pattern"), autocomplete: "off", spellcheck: "false", maxlength: 120 });
+    this.pattern.addEventListener("input", () => this.#paint());
+    this.name = button(t("configuration.seen-name"), () => this.#nameChosen());
     this.add = button("", () => this.#add(), { class: "primary" });
     this.some = h("p", { class: "muted", hidden: true });
     this.title = h("h2", {}, "");
@@ -48,8 +67,11 @@ export class Seen {
       event.preventDefault();
       this.#addTyped();
     });
+    this.finder = h("div", { class: "row-of-controls" }, this.search, h("label", { class: "pick" }, this.all, t("configuration.seen-all")));
+    this.controls = h("div", { class: "row-of-controls" }, this.pattern, this.name, this.add);
+    this.box = h("details", { class: "seen-box", open: true }, h("summary", {}, this.title), this.none, this.finder, this.table, this.some, this.controls);
     this.element = h("section", { class: "card seen", "aria-label": t("configuration.seen") },
-      this.title, this.none, this.table, this.some, h("div", { class: "row-of-controls" }, this.add), h("details", {}, h("summary", {}, t("configuration.add-typed")), this.typed));
+      this.box, h("details", {}, h("summary", {}, t("configuration.add-typed")), this.typed));
   }
 
   /** Whether it is shown: only then it is kept up to date. */
@@ -65,7 +87,7 @@ export class Seen {
 
   /** Whether something is chosen or typed that is in no draft yet. */
   get typing() {
-    return [...this.#names.values()].some(Boolean) || this.wwid.value !== "" || this.alias.value !== "";
+    return this.#chosen.size > 0 || [...this.#names.values()].some(Boolean) || this.wwid.value !== "" || this.alias.value !== "";
   }
 
   /** What the nodes say of a LUN that is not in the matrix: its array and size; undefined if they do not see it. */
@@ -78,7 +100,7 @@ export class Seen {
     this.#names.clear();
     this.#chosen.clear();
     this.typed.reset();
-    for (const row of this.body.children) row.querySelector("input[type=text]").value = "";
+    this.pattern.value = "";
     this.#paint();
   }
 
@@ -88,18 +110,25 @@ export class Seen {
 
   #paint() {
     const offered = this.#offered();
+    const found = this.#found(offered);
     const there = new Set(offered.map(({ wwid }) => wwid));
     for (const wwid of this.#chosen) if (!there.has(wwid)) this.#chosen.delete(wwid);
     text(this.title, offered.length ? t("configuration.seen-title", { n: offered.length }) : t("configuration.seen"));
-    keyed(this.body, offered.slice(0, MOST), ({ wwid }) => wwid, ({ wwid }) => this.#row(wwid), (row, lun) => this.#update(row, lun));
-    this.table.hidden = this.add.hidden = offered.length === 0;
+    keyed(this.body, found.slice(0, MOST), ({ wwid }) => wwid, ({ wwid }) => this.#row(wwid), (row, lun) => this.#update(row, lun));
+    this.finder.hidden = this.controls.hidden = offered.length === 0;
+    // Once: whoever opens or closes it then has decided.
+    if (offered.length && this.#folded === null) this.box.open = !(this.#folded = offered.length > FEW);
     this.none.hidden = offered.length > 0;
-    this.some.hidden = offered.length <= MOST;
-    text(this.some, t("configuration.seen-more", { n: offered.length - MOST }));
+    this.table.hidden = found.length === 0;
+    this.some.hidden = offered.length === 0 || (found.length > 0 && found.length <= MOST);
+    text(this.some, found.length ? t("configuration.seen-more", { n: found.length - MOST }) : t("configuration.no-lun-fits"));
     const n = this.#chosen.size;
     text(this.add, n ? t("configuration.seen-add", { n }) : t("configuration.seen-add-none"));
     this.add.disabled = this.#locked || n === 0;
-    this.all.checked = n > 0 && n === Math.min(offered.length, MOST);
+    this.name.disabled = this.add.disabled || this.pattern.value.trim() === "";
+    this.pattern.disabled = this.#locked;
+    const shown = found.slice(0, MOST);
+    this.all.checked = n > 0 && shown.every(({ wwid }) => this.#chosen.has(wwid));
     this.all.indeterminate = n > 0 && !this.all.checked;
     this.all.disabled = this.#locked;
     for (const control of this.typed.elements) control.disabled = this.#locked;
@@ -124,6 +153,8 @@ export class Seen {
 
   #update(row, { wwid, vendor, product, size_bytes: bytes, nodes }) {
     const [choose, , alias, array, on] = row.children;
+    const name = this.#names.get(wwid) ?? "";
+    if (alias.firstElementChild.value.trim() !== name) alias.firstElementChild.value = name;
     choose.firstElementChild.checked = this.#chosen.has(wwid);
     choose.firstElementChild.disabled = alias.firstElementChild.disabled = this.#locked;
     text(array, [arrayOf({ vendor, product }), bytes && size(bytes)].filter(Boolean).join(" · "));
@@ -132,8 +163,33 @@ export class Seen {
     attr(row, "data-chosen", this.#chosen.has(wwid));
   }
 
+  /** Those that the words fit, and whatever is typed in. */
+  #found(offered) {
+    const words = this.#words.split(/\s+/).filter(Boolean);
+    const hay = (lun) => [lun.wwid, this.#names.get(lun.wwid), arrayOf(lun), ...Object.keys(lun.nodes)].join("\n").toLowerCase();
+    return offered.filter((lun) => words.every((word) => hay(lun).includes(word)) || document.activeElement?.closest("tr")?.dataset.wwid === lun.wwid);
+  }
+
+  /** Choose all that are shown, or none of them. */
   #chooseAll(all) {
-    this.#chosen = new Set(all ? this.#offered().slice(0, MOST).map(({ wwid }) => wwid) : []);
+    for (const { wwid } of this.#found(this.#offered()).slice(0, MOST)) {
+      if (all) this.#chosen.add(wwid);
+      else this.#chosen.delete(wwid);
+    }
+    this.#paint();
+  }
+
+  /** Give the chosen LUNs that have no name one each, numbered as they stand; names that are taken are left out. */
+  #nameChosen() {
+    const pattern = this.pattern.value.trim();
+    const taken = new Set([...this.#names.values(), ...[...this.#draft.document().values()].map(({ alias }) => alias)]);
+    let n = 0;
+    for (const { wwid } of this.#offered().filter((lun) => this.#chosen.has(lun.wwid) && !this.#names.get(lun.wwid))) {
+      let name;
+      do name = numbered(pattern, (n += 1));
+      while (taken.has(name));
+      this.#names.set(wwid, name);
+    }
     this.#paint();
   }
 

@@ -3,8 +3,8 @@
 import { get } from "../api.js";
 import { attr, button, freshId, h, keyed, named, text } from "../dom.js";
 import { serially } from "../live.js";
-import { stateWord } from "../multipath/cells.js";
-import { compare, t } from "../strings.js";
+import { reasonText, stateWord } from "../multipath/cells.js";
+import { compare, size, t } from "../strings.js";
 import { STORAGE, WWID } from "./draft.js";
 import { OptionForm, paintFaults } from "./option_form.js";
 
@@ -30,7 +30,7 @@ export class Storages {
       const { storages } = await get("/v1/storages");
       this.#told = new Map(storages.map((storage) => [storage.id, storage]));
       this.#paint();
-    }, app.failed);
+    }, app.failed, () => this.#active);
     for (const kind of EVENTS) app.live.on(kind, () => this.#active && this.load());
     this.list = h("ul", { class: "storages" });
     this.none = h("p", { class: "muted" }, t("configuration.no-storages"));
@@ -128,12 +128,15 @@ class StorageCard {
     this.chain = h("ol", { class: "chain", "aria-label": t("configuration.chain") });
     this.nodes = h("ul", { class: "on-nodes", "aria-label": t("configuration.on-nodes") });
     this.why = h("p", { class: "muted" });
+    this.reasons = h("ul", { class: "faults", "aria-label": t("configuration.node-reasons") });
+    this.told = h("ul", { class: "plain-list" });
+    this.found = h("details", { class: "node-facts" }, h("summary", {}, t("configuration.node-facts")), this.told);
     this.said = h("p", { class: "muted said-options" });
     this.faults = h("ul", { class: "faults" });
     this.options = h("div", { class: "storage-options", hidden: true });
     this.element = h("li", { class: "card storage", "aria-labelledby": heading },
       h("header", {}, h("h2", { id: heading }, named(id)), this.kind, this.badge, this.state, h("div", { class: "row-of-controls" }, this.open, this.undo, this.remove)),
-      this.faults, this.chain, h("div", { class: "nodes-line" }, this.why, this.nodes), this.said, this.options);
+      this.faults, this.chain, h("div", { class: "nodes-line" }, this.why, this.nodes), this.reasons, this.found, this.said, this.options);
   }
 
   toggle(open) {
@@ -219,10 +222,34 @@ class StorageCard {
         attr(item, "title", stateWord(state));
         attr(item, "aria-label", `${node}: ${stateWord(state)}`);
       });
+    this.#paintReasons(nodes);
     const where = options.nodes ? t("configuration.nodes-named", { nodes: options.nodes.replaceAll(",", ", ") }) : t("configuration.nodes-all");
     const under = /:(.+)$/.exec(options.base ?? "");
     const expected = under && this.matrix.get(`multipath.map ${under[1]}`)?.expected;
     const luns = expected ? t("configuration.lun-expected", { lun: this.#lun(under[1]).name, nodes: expected.join(", ") || t("multipath.nobody") }) : "";
     text(this.why, [options.disable ? t("configuration.disabled") : where, luns].filter(Boolean).join(" · "));
+  }
+
+  /** Why it is not well on a node, and what each node found: its volume group, or its sessions. */
+  #paintReasons(nodes) {
+    const reasons = nodes.flatMap(([node, { state, reasons: codes, sessions }]) => [
+      ...(codes.length ? [{ severity: "warning", message: `${node}: ${stateWord(state)}: ${codes.map(reasonText).join("; ")}` }] : []),
+      ...(sessions?.missing.length ? [{ severity: "warning", message: `${node}: ${t("configuration.portals-missing", { portals: sessions.missing.join(", ") })}` }] : []),
+      ...(sessions?.errors ?? []).map(({ message, hint }) => ({ severity: "warning", message: `${node}: ${message}`, hint })),
+    ]);
+    paintFaults(this.reasons, reasons);
+    const told = nodes.flatMap(([node, { vg, sessions }]) => [vg && [node, this.#groupText(vg)], sessions && [node, t("configuration.sessions", sessions)]]).filter(Boolean);
+    keyed(this.told, told, ([node]) => node, () => h("li"), (item, [node, what]) => text(item, `${node}: ${what}`));
+    this.found.hidden = told.length === 0;
+  }
+
+  #groupText({ name, size_bytes: bytes, free_bytes: free, missing_pvs: missing, on, volumes, active_volumes: active }) {
+    return [
+      name,
+      bytes && t("configuration.vg-free", { free: size(free), size: size(bytes) }),
+      on.length && t("configuration.vg-on", { luns: on.map((wwid) => this.#lun(wwid).name).join(", ") }),
+      missing && t("configuration.vg-missing", { n: missing }),
+      t("configuration.vg-volumes", { n: volumes, active }),
+    ].filter(Boolean).join(" · ");
   }
 }

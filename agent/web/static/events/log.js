@@ -8,7 +8,7 @@ const PAGE = 1000;
 /** More than an agent keeps. */
 const MOST = 12_000;
 
-/** Emits `changed` as any store, once a frame at most. */
+/** Emits `changed` as any store, once a frame at most, and `read` when the newest were read. */
 export class EventLog extends Store {
   /** Whether all that the agent still keeps is here. */
   whole = false;
@@ -50,6 +50,7 @@ export class EventLog extends Store {
     this.loaded = true;
     for (const event of events) this.#take(event);
     this.replace(this.#entries());
+    this.emit("read");
   }
 
   /** Begin anew, but for what has just come: events below `first` go. */

@@ -36,8 +36,8 @@ export function objectsOf(event) {
   return [...found.values()];
 }
 
-/** The test whether an event fits. `nameOf` gives a LUN's name. Every word of the text must be found somewhere. */
-export function fits({ kind, node, object, text }, nameOf) {
+/** The test whether an event fits. `nameOf` gives a LUN's name, `wordsOf` what is shown. Every word of the text must be found somewhere. */
+export function fits({ kind, node, object, text }, nameOf, wordsOf) {
   const kinds = kind && new Set(Object.hasOwn(GROUPS, kind) ? GROUPS[kind] : [kind]);
   const wanted = object.trim().toLowerCase();
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -46,7 +46,7 @@ export function fits({ kind, node, object, text }, nameOf) {
     if (node && event.node !== node && event.author !== node) return false;
     if (wanted && !objectsOf(event).some(({ type, id }) => names(type, id, nameOf).some((name) => name.includes(wanted)))) return false;
     if (!words.length) return true;
-    const hay = [event.kind, event.message, nodeOf(event)].join("\n").toLowerCase();
+    const hay = [event.kind, event.message, wordsOf(event), nodeOf(event)].join("\n").toLowerCase();
     return words.every((word) => hay.includes(word));
   };
 }

@@ -46,7 +46,7 @@ export class Entry {
     this.#load = serially(async () => {
       this.#whole = await get(`/v1/history/${segment(this.#entry.edit)}`);
       this.#paintOpen();
-    }, (fault) => app.failed(fault));
+    }, (fault) => app.failed(fault), () => this.open && this.#active);
   }
 
   get open() {

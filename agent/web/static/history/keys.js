@@ -16,7 +16,13 @@ export function keyName(key, names) {
   const prefix = PREFIXES.find((each) => key.startsWith(each));
   if (prefix === undefined) return tOr(`history.key.${key}`, key);
   const id = key.slice(prefix.length);
-  return t(`history.key.${prefix}`, { id: prefix === "wwid/" ? names.of(id) : id });
+  return t(`history.key.${prefix}`, { id: prefix === "wwid/" ? names.of(id) : prefix === "ack/" ? pathsOf(id, names) : id });
+}
+
+/** The node and the LUN whose paths were accepted. */
+function pathsOf(id, names) {
+  const slash = id.indexOf("/");
+  return `${id.slice(0, slash + 1)}${names.of(id.slice(slash + 1))}`;
 }
 
 /** What was done to a key, in a word. */

@@ -5,19 +5,28 @@ import { attr, fill, h, keyed, mark, named, text } from "../dom.js";
 import { serially } from "../live.js";
 import { compare, number, t, tOr } from "../strings.js";
 
-const EVERY_MS = 500;
-const EVENTS = ["apply", "node", "member-joined", "member-left", "member-retired", "resumed", "gap"];
+const FIRST_MS = 500;
+const MOST_MS = 5000;
+const EVENTS = ["apply", "node", "member-joined", "member-left", "member-retired", "state", "resumed", "gap"];
 /** Where nodes can stand, what needs somebody's eye first, and the look of each. */
 const LOOK = { failed: "failed", unknown: "unknown", waiting: "pending", committed: "pending", applied: "healthy", "not-applicable": "absent" };
 const STATES = Object.keys(LOOK);
 const MOST_NODES = 64;
 
-/** The view of one edit's rollout. It asks for as long as it is active: again and again until every node is done, then when something happens. */
+/** Whether more is to come of a node that no event tells. One that is not heard tells of itself when it is. */
+const goesOn = ({ state, reporter }, hosts) => reporter === "fresh" && (["waiting", "unknown"].includes(state) || (hosts && state === "committed"));
+
+/**
+ * The view of one edit's rollout. It asks for as long as it is active and the page is seen: again and again while a node goes on, ever less
+ * often if nothing comes of it, and when something happens.
+ */
 export class Rollout {
   #app;
   #edit = null;
   #active = false;
   #timer = 0;
+  #wait = FIRST_MS;
+  #said = "";
   #ends;
   #ask;
 
@@ -28,22 +37,22 @@ export class Rollout {
     this.nodes = h("ul", { class: "rollout-nodes", "aria-label": t("history.rollout.nodes") });
     this.more = h("p", { class: "muted", hidden: true });
     this.element = h("div", { class: "rollout", hidden: true }, this.state, this.bar, this.nodes, this.more);
-    this.#ask = serially(() => this.#load(), (fault) => app.failed(fault));
-    this.#ends = EVENTS.map((kind) => app.live.on(kind, () => this.#again()));
+    this.#ask = serially(() => this.#load(), (fault) => app.failed(fault), () => this.#active);
+    this.#ends = EVENTS.map((kind) => app.live.on(kind, () => this.#anew()));
   }
 
   /** Show this edit's. */
   set edit(edit) {
     if (edit === this.#edit) return;
     this.#edit = edit;
-    this.#again();
+    this.#anew();
   }
 
   /** Whether anybody looks. */
   set active(active) {
     this.#active = active;
     clearTimeout(this.#timer);
-    this.#again();
+    this.#anew();
   }
 
   close() {
@@ -51,8 +60,13 @@ export class Rollout {
     for (const end of this.#ends) end();
   }
 
+  #anew() {
+    this.#wait = FIRST_MS;
+    this.#again();
+  }
+
   #again() {
-    if (this.#active && this.#edit !== null) this.#ask();
+    if (this.#active && this.#edit !== null && !document.hidden) this.#ask();
   }
 
   async #load() {
@@ -61,7 +75,10 @@ export class Rollout {
     if (edit !== this.#edit) return;
     this.#paint(found);
     clearTimeout(this.#timer);
-    if (!found.done && this.#active) this.#timer = setTimeout(() => this.#again(), EVERY_MS);
+    const said = JSON.stringify(found.counts);
+    this.#wait = said === this.#said ? Math.min(2 * this.#wait, MOST_MS) : FIRST_MS;
+    this.#said = said;
+    if (this.#active && found.nodes.some((node) => goesOn(node, found.hosts))) this.#timer = setTimeout(() => this.#again(), this.#wait);
   }
 
   #paint({ nodes, counts, hosts, done }) {

@@ -1,46 +1,29 @@
 // An open row: what the LUN is, and its paths on each node, grouped by the node's port. A path that is expected and not there stands in its
 // place among the others.
 
-import { get, segment, write } from "../api.js";
-import { attr, button, dialog, fill, freshId, h, keyed, mark, named, text } from "../dom.js";
+import { get, segment } from "../api.js";
+import { attr, button, fill, freshId, h, keyed, mark, named, text } from "../dom.js";
 import { serially } from "../live.js";
-import { ago, compare, size, t, time, tOr } from "../strings.js";
-import { reasonText, stateWord } from "./cells.js";
+import { ago, compare, size, t, time } from "../strings.js";
+import { acceptable, acceptPaths } from "./accept.js";
+import { stateWord } from "./cells.js";
+import { isKnown, paintPath, pathLine, portsOf } from "./paths.js";
+import { paintRemarks, remarksOf } from "./remarks.js";
 
-const QUIET = { chk: new Set(["ready", "ghost", "up"]), dm: new Set(["active"]), dev_state: new Set(["running", "live"]) };
 const OLD_SECONDS = 5;
-
-/** The two ends of a path by its identity: `transport:port>target`. What has no such form is all target. */
-export function endsOf(id) {
-  const colon = id.indexOf(":");
-  const arrow = id.indexOf(">");
-  if (colon < 0 || arrow < colon) return { transport: "", port: "", target: id };
-  return { transport: id.slice(0, colon), port: id.slice(colon + 1, arrow), target: id.slice(arrow + 1) };
-}
-
-/** A node's paths by port, lost ones among them. */
-export function portsOf(cell) {
-  const groups = cell.path_groups ?? [];
-  const there = groups.flatMap(({ group, paths }) => paths.map((path) => ({ ...path, group: groups.length > 1 ? group : null })));
-  const ids = new Set(there.map(({ id }) => id));
-  const lost = (cell.missing_paths ?? []).filter((id) => !ids.has(id)).map((id) => ({ id, class: "lost" }));
-  const ports = new Map();
-  for (const path of [...there, ...lost]) {
-    const ends = endsOf(String(path.id ?? ""));
-    const key = `${ends.transport}:${ends.port}`;
-    if (!ports.has(key)) ports.set(key, { key, ...ends, paths: [] });
-    ports.get(key).paths.push({ ...path, target: ends.target });
-  }
-  for (const port of ports.values()) port.paths.sort((a, b) => compare(a.target, b.target));
-  return [...ports.values()].sort((a, b) => compare(a.key, b.key));
-}
+/** No event tells how old a node's word is. */
+const EVERY_MS = 3000;
 
 /** The content of an open row. */
 export class Detail {
   #app;
   #row;
-  #cells = new Map();
+  #items = [];
+  #readAt = 0;
   #closed = false;
+  #asked = false;
+  #timer = 0;
+  #fault = "";
 
   constructor(app, row) {
     this.#app = app;
@@ -48,12 +31,14 @@ export class Detail {
     const id = freshId("lun");
     this.title = named("", { id });
     this.facts = h("dl", { class: "facts" });
-    this.all = button(t("multipath.accept-all"), () => this.#accept(null), { class: "small", hidden: true });
-    this.nodes = h("div", { class: "node-cards" }, h("p", { class: "muted" }, t("multipath.loading")));
+    this.all = button(t("multipath.accept-all"), () => this.#accept(this.#forAll()), { class: "small", hidden: true });
+    this.none = h("p", { class: "muted" }, t("multipath.loading"));
+    this.nodes = h("div", { class: "node-cards" });
     this.element = h("div", { class: "detail", role: "group", "aria-labelledby": id },
-      h("h2", {}, this.title), h("div", { class: "detail-head" }, this.facts, this.all), this.nodes);
-    this.load = serially(() => this.#load(), (fault) => this.#closed || app.failed(fault));
+      h("h2", {}, this.title), h("div", { class: "detail-head" }, this.facts, this.all), this.none, this.nodes);
+    this.load = serially(() => this.#load(), (fault) => this.#failed(fault), () => this.#seen);
     this.update(row);
+    this.#timer = setInterval(() => this.#renew(), EVERY_MS);
   }
 
   /** The row is another one: show it, and read the paths anew. */
@@ -82,22 +67,54 @@ export class Detail {
 
   close() {
     this.#closed = true;
+    clearInterval(this.#timer);
+  }
+
+  /** Whether anybody looks. */
+  get #seen() {
+    return !this.#closed && !document.hidden && this.element.closest("[hidden]") === null;
+  }
+
+  /** While somebody looks: ask how old the nodes' words are. They grow older too when the agent does not answer. */
+  async #renew() {
+    if (!this.#seen) return;
+    this.#paintAll();
+    if (this.#asked || this.#app.live.state !== "live") return;
+    this.#asked = true;
+    await this.load();
+    this.#asked = false;
   }
 
   async #load() {
     const { nodes } = await get(`/v1/luns/${segment(this.#row.id)}/paths`);
     if (this.#closed) return;
-    const items = Object.entries(nodes).map(([node, cell]) => ({ node, cell })).sort((a, b) => compare(a.node, b.node));
-    this.#cells = new Map(items.map(({ node, cell }) => [node, cell]));
-    if (this.nodes.firstElementChild?.localName === "p") this.nodes.replaceChildren();
-    keyed(this.nodes, items, ({ node }) => node, ({ node }) => this.#card(node), (element, { node, cell }) => this.#paint(element, node, cell));
-    if (!items.length) fill(this.nodes, h("p", { class: "muted" }, t("multipath.no-paths")));
-    this.all.hidden = items.filter(({ cell }) => this.#acceptable(cell)).length < 2;
+    this.#fault = "";
+    this.#readAt = performance.now();
+    this.#items = Object.entries(nodes).map(([node, cell]) => ({ node, cell })).sort((a, b) => compare(a.node, b.node));
+    text(this.none, t("multipath.no-paths"));
+    this.none.hidden = this.#items.length > 0;
+    this.#paintAll();
+  }
+
+  /** It is asked again and again: one fault is told once. */
+  #failed(fault) {
+    if (this.#closed || fault.message === this.#fault) return;
+    this.#fault = fault.message;
+    this.#app.failed(fault);
+  }
+
+  #paintAll() {
+    keyed(this.nodes, this.#items, ({ node }) => node, ({ node }) => this.#card(node), (element, { node, cell }) => this.#paint(element, node, cell));
+    this.all.hidden = this.#forAll().length < 2;
   }
 
   #acceptable(cell) {
-    return this.#app.me?.may_write !== false && cell.state !== "unknown" && this.#row.configured
-      && ((cell.missing_paths ?? []).length > 0 || cell.reasons.includes("below-expected"));
+    return this.#app.me?.may_write !== false && this.#row.configured && acceptable(cell);
+  }
+
+  /** The nodes of "Accept on all": where the LUN is gone wholly, that is accepted for that node alone. */
+  #forAll() {
+    return this.#items.filter(({ cell }) => this.#acceptable(cell) && cell.paths.usable > 0).map(({ node }) => node);
   }
 
   #card(node) {
@@ -107,7 +124,7 @@ export class Detail {
         h("h3", { id: heading }, named(node)),
         h("span", { class: "state" }),
         h("span", { class: "counts muted" }),
-        button(t("multipath.accept"), () => this.#accept(node), { class: "small", "aria-label": t("multipath.accept-node", { node }), hidden: true })),
+        button(t("multipath.accept"), () => this.#accept([node]), { class: "small", "aria-label": t("multipath.accept-node", { node }), hidden: true })),
       h("ul", { class: "reasons" }),
       h("div", { class: "ports" }));
   }
@@ -119,23 +136,17 @@ export class Detail {
     if (state.dataset.said !== cell.state) fill(state, mark(cell.state), stateWord(cell.state));
     state.dataset.said = cell.state;
     const { usable = 0, expected = null, expected_source: source } = cell.paths ?? {};
-    const known = cell.state !== "unknown";
+    const known = isKnown(cell);
+    const age = (cell.age_seconds ?? 0) + (performance.now() - this.#readAt) / 1000;
     const words = [
       known && t(expected === null ? "multipath.paths-count" : "multipath.paths", { usable, expected }),
       known && source === "accepted" && t("multipath.expected-accepted"),
-      cell.age_seconds > OLD_SECONDS && t("multipath.age", { age: ago(cell.age_seconds) }),
+      this.#app.nodes.value?.nodes.some((each) => each.node === node && each.maintenance) && t("multipath.node-maintenance"),
+      cell.age_seconds !== null && age > OLD_SECONDS && t("multipath.age", { age: ago(age) }),
     ];
     text(counts, words.filter(Boolean).join(" · "));
     accept.hidden = !this.#acceptable(cell);
-    const said = cell.reasons.map((code) => ({ key: code, text: reasonText(code), code }));
-    if (cell.last) said.push({ key: "last", text: t("multipath.last", { state: stateWord(cell.last.state) }), code: "" });
-    if (cell.state !== "healthy" && !["none", "off"].includes(cell.queueing ?? "none")) {
-      said.push({ key: "queueing", text: t("multipath.queueing", { queueing: cell.queueing }), code: "" });
-    }
-    keyed(reasons, said, ({ key }) => key, () => h("li"), (item, { text: words, code }) => {
-      text(item, words);
-      attr(item, "title", code && code !== words ? code : null);
-    });
+    paintRemarks(reasons, remarksOf(cell));
     keyed(ports, portsOf(cell), ({ key }) => key,
       ({ transport, port }) => h("div", { class: "port" }, h("h4", {}, port ? [h("span", { class: "muted" }, `${transport} `), named(port, { class: "mono" })] : t("multipath.port-none")), h("ul")),
       (item, { paths }) => keyed(item.lastElementChild, paths, ({ id }) => id, pathLine, paintPath));
@@ -152,48 +163,12 @@ export class Detail {
     }
   }
 
-  /** Ask, with what would be expected from then on, and take what is there as expected: on one node, or on all. */
-  async #accept(node) {
-    const path = `/v1/luns/${segment(this.#row.id)}/accept`;
-    const nodes = node === null ? null : [node];
+  async #accept(nodes) {
     const { name } = this.#row;
     try {
-      const { body } = await write("POST", path, { body: { nodes }, dryRun: true });
-      const reason = h("input", { type: "text", maxlength: 4096, name: "reason" });
-      const done = await dialog({
-        title: t("multipath.accept-title", { name }),
-        content: [
-          h("p", {}, t("multipath.accept-what")),
-          h("ul", {}, body.accepted.map((each) => h("li", {}, t("multipath.accept-line", { node: each.node, n: each.paths.length })))),
-          h("label", { class: "field" }, t("multipath.accept-reason"), reason),
-        ],
-        action: t("multipath.accept"),
-        cancel: t("shell.cancel"),
-        collect: () => ({ nodes, reason: reason.value }),
-        confirm: (asked) => write("POST", path, { body: asked }),
-      });
-      if (done) this.#app.notice(t("multipath.accepted", { name }));
+      if (await acceptPaths(this.#row, nodes)) this.#app.notice(t("multipath.accepted", { name }));
     } catch (fault) {
       this.#app.failed(fault);
     }
   }
-}
-
-export function pathLine() {
-  return h("li", { class: "path" }, h("span", { class: "state" }, h("span", { class: "mark", "aria-hidden": "true" }), h("span")),
-    named("", { class: "target mono" }), h("span", { class: "dev mono" }), h("span", { class: "muted more" }));
-}
-
-export function paintPath(element, path) {
-  const [state, target, dev, more] = element.children;
-  const kind = path.class ?? "unknown";
-  attr(element, "data-state", kind);
-  attr(state, "data-state", kind);
-  attr(state.firstElementChild, "data-state", kind);
-  text(state.lastElementChild, tOr(`multipath.path.${kind}`, kind));
-  text(target, path.target);
-  text(dev, path.dev ?? "");
-  const odd = Object.entries(QUIET).filter(([name, usual]) => path[name] && !usual.has(path[name])).map(([name]) => `${name} ${path[name]}`);
-  if (path.group !== null && path.group !== undefined) odd.push(t("multipath.group", { group: path.group }));
-  text(more, odd.join(", "));
 }

@@ -4,71 +4,15 @@
 // scroll, selection, focus and open rows stay. Rows have one height; an open one has a second element below it whose height is measured.
 
 import { attr, h, named, place, text, visible } from "../dom.js";
-import { size, t } from "../strings.js";
-import { cellLabel, cellText, sameCell, stateWord } from "./cells.js";
+import { t } from "../strings.js";
+import { Cursor } from "./cursor.js";
+import { FIXED, rowPattern, RowView } from "./row_view.js";
 
 const ROW_PX = 42;
 const OVERSCAN = 5;
 const MOST_FLASHES = 16; // more at once is no news of a cell
-const FIXED = ["name", "array", "size", "storages"];
 const FLASH = { duration: 1600, easing: "ease-out" };
-
-/** The elements of one row, and what was written into them last. */
-class RowView {
-  constructor(element, columns) {
-    this.element = element;
-    this.element.setAttribute("role", "row");
-    [this.head, this.array, this.size, this.storages] = element.children;
-    this.toggle = this.head.firstElementChild;
-    [this.mark, this.words] = this.toggle.children;
-    [this.name, this.sub] = this.words.children;
-    this.cells = columns.map((_, index) => element.children[FIXED.length + index]);
-    this.shown = columns.map(() => null);
-    this.row = null;
-  }
-
-  /** Write what changed; the cells that did. */
-  paint(row, nodes) {
-    const changed = [];
-    if (row === this.row) return changed;
-    const before = this.row;
-    this.row = row;
-    if (before?.state !== row.state) {
-      attr(this.mark, "data-state", row.state);
-      attr(this.element, "data-row-state", row.state);
-    }
-    if (before?.about !== row.about) this.#paintAbout(row);
-    nodes.forEach((node, index) => {
-      const cell = row.cells.get(node);
-      const shown = this.shown[index];
-      if (shown !== null && sameCell(shown, cell)) return;
-      const element = this.cells[index];
-      attr(element, "data-state", cell?.state ?? "none");
-      attr(element, "data-single", cell?.state === "degraded" && cell.usable === 1 && cell.expected > 1);
-      text(element, cell === undefined ? "" : cellText(cell));
-      attr(element, "aria-label", visible(cellLabel(node, cell)));
-      if (shown !== null) changed.push(element);
-      this.shown[index] = cell;
-    });
-    return changed;
-  }
-
-  #paintAbout(row) {
-    text(this.name, row.name);
-    text(this.sub, row.alias ? row.id : row.configured ? "" : t("multipath.not-configured"));
-    attr(this.words, "title", visible(row.alias ? `${row.alias} ${row.id}` : row.id));
-    text(this.array, row.array || "–");
-    text(this.size, row.size === null ? "–" : size(row.size));
-    text(this.storages, row.storages.join(", ") || "–");
-    attr(this.storages, "title", visible(row.storages.join(", ")));
-  }
-
-  label(open) {
-    attr(this.toggle, "aria-expanded", open ? "true" : "false");
-    const state = stateWord(this.row.state);
-    attr(this.toggle, "aria-label", visible(`${this.row.name}, ${state}. ${t(open ? "multipath.close" : "multipath.open", { name: this.row.name })}`));
-  }
-}
+const COLUMN_PX = { least: 66, most: 132, letter: 7.4, edges: 26 };
 
 /**
  * The grid as an element. `rows` gives a row by its key, `openRow(key)` makes the content of a row that opens (`{element, update(row),
@@ -81,7 +25,7 @@ export class Grid {
   #views = new Map();
   #open = new Map();
   #heights = [];
-  #active = { key: null, column: 0 };
+  #conflicts = new Map();
   #pattern = null;
   #asked = false;
   #printing = false;
@@ -103,8 +47,7 @@ export class Grid {
       this.#top = this.element.scrollTop;
       this.#ask();
     }, { passive: true });
-    this.element.addEventListener("keydown", (event) => this.#key(event));
-    this.element.addEventListener("focusin", (event) => this.#focused(event.target));
+    this.#cursor = new Cursor(this);
     this.element.addEventListener("click", (event) => this.#clicked(event));
     this.element.addEventListener("mouseover", ({ target }) => target.matches?.(".cell") && attr(target, "title", target.getAttribute("aria-label")));
     new ResizeObserver(() => {
@@ -124,6 +67,7 @@ export class Grid {
   #sorted;
   #moved;
   #measure;
+  #cursor;
 
   /** Whether a person is at it: then rows keep their places. */
   get busy() {
@@ -133,7 +77,7 @@ export class Grid {
   /** Rows that must stay though they no longer fit: those that are open, and the one with the focus. */
   get held() {
     const held = new Set(this.#open.keys());
-    if (this.element.contains(document.activeElement) && this.#active.key !== null) held.add(this.#active.key);
+    if (this.element.contains(document.activeElement) && this.#cursor.key !== null) held.add(this.#cursor.key);
     return held;
   }
 
@@ -141,51 +85,85 @@ export class Grid {
     return this.#order;
   }
 
+  // -- what the cursor asks --------------------------------------------------------------------------------------------
+
+  rowPx = ROW_PX;
+
+  get columns() {
+    return FIXED.length + this.#nodes.length;
+  }
+
+  indexOf(key) {
+    return this.#index.get(key);
+  }
+
+  viewOf(key) {
+    return this.#views.get(key);
+  }
+
+  isOpen(key) {
+    return this.#open.has(key);
+  }
+
+  /** Scroll to a row, no further than it takes, and make it. */
+  reveal(key) {
+    const y = this.#offset(this.#index.get(key));
+    const { scrollTop, clientHeight } = this.element;
+    const head = this.head.offsetHeight;
+    if (y < scrollTop) this.element.scrollTop = y;
+    else if (y + ROW_PX + head > scrollTop + clientHeight) this.element.scrollTop = y + ROW_PX + head - clientHeight;
+    this.#top = this.element.scrollTop;
+    this.render();
+  }
+
   // -- what is shown ---------------------------------------------------------------------------------------------------
 
-  /** The columns of nodes: `{name, state, label, count}` each, and by which column the rows are sorted. */
+  /** The columns of nodes, as `columnsOf` gives them, and by which column the rows are sorted. */
   setHead(nodes, sort, down) {
     const names = nodes.map(({ name }) => name);
-    if (names.join("\n") !== this.#nodes.join("\n") || this.#pattern === null) this.#rebuild(names);
+    if (names.join("\n") !== this.#nodes.join("\n") || this.#pattern === null) this.#rebuild(nodes);
     const cells = this.head.children;
     [...FIXED, ...names.map((name) => `node:${name}`)].forEach((column, index) => {
       const cell = cells[index];
       const by = column === sort || (column === "name" && sort === "state");
       attr(cell, "aria-sort", by && sort !== "state" ? (down ? "descending" : "ascending") : index < FIXED.length || by ? "none" : null);
     });
-    nodes.forEach(({ state, label, count, away }, index) => {
+    nodes.forEach(({ state, label, count, away, maintenance }, index) => {
       const button = cells[FIXED.length + index].firstElementChild;
+      const [, tally, badge] = button.children;
       attr(button, "aria-label", visible(label));
       attr(button, "title", visible(label));
       attr(button, "data-away", away || null);
-      attr(button.lastElementChild, "data-state", state);
-      text(button.lastElementChild, count);
+      attr(button, "data-maintenance", maintenance || null);
+      attr(tally, "data-state", state);
+      text(tally, count);
+      badge.hidden = !maintenance;
     });
   }
 
-  #rebuild(names) {
-    this.#nodes = names;
+  #rebuild(nodes) {
+    this.#nodes = nodes.map(({ name }) => name);
     for (const view of this.#views.values()) view.element.remove();
     this.#views.clear();
     const sorter = (column, content) => h("button", { type: "button", class: "sort", tabindex: -1, "data-column": column }, content);
     const titles = FIXED.map((column, index) => h("div", { class: `head ${column}`, role: "columnheader", "aria-colindex": index + 1 },
       sorter(column, t(`multipath.column.${column}`))));
-    const nodes = names.map((name, index) => h("div", { class: "head node", role: "columnheader", "aria-colindex": FIXED.length + index + 1 },
-      sorter(`node:${name}`, [named(name, { class: "node-name" }), h("span", { class: "marked tally" })])));
-    this.head.replaceChildren(...titles, ...nodes);
-    const toggle = h("button", { type: "button", class: "lun", tabindex: -1 }, h("span", { class: "mark" }),
-      h("span", { class: "words" }, named("", { class: "lun-name" }), named("", { class: "lun-sub mono" })));
-    this.#pattern = h("div", { class: "grid-row", role: "row" },
-      h("div", { class: "name", role: "rowheader", "aria-colindex": 1 }, toggle),
-      h("div", { class: "array", role: "gridcell", "aria-colindex": 2, tabindex: -1, dir: "auto" }),
-      h("div", { class: "size", role: "gridcell", "aria-colindex": 3, tabindex: -1 }),
-      h("div", { class: "storages", role: "gridcell", "aria-colindex": 4, tabindex: -1, dir: "auto" }),
-      names.map((_, index) => h("div", { class: "cell marked", role: "gridcell", "aria-colindex": FIXED.length + index + 1, tabindex: -1 })));
-    const longest = Math.max(0, ...names.map((name) => name.length));
-    this.element.style.setProperty("--nodes", names.length);
-    this.element.style.setProperty("--node-width", `${Math.min(132, Math.max(66, Math.ceil(longest * 7.4) + 26))}px`);
-    attr(this.element, "aria-colcount", FIXED.length + names.length);
-    this.#rove();
+    const heads = nodes.map(({ name, short }, index) => h("div", { class: "head node", role: "columnheader", "aria-colindex": FIXED.length + index + 1 },
+      sorter(`node:${name}`, [named(short, { class: "node-name" }), h("span", { class: "marked tally" }), h("span", { class: "in-maintenance", hidden: true }, t("multipath.maintenance"))])));
+    this.head.replaceChildren(...titles, ...heads);
+    this.#pattern = rowPattern(nodes.length);
+    const longest = Math.max(0, ...nodes.map(({ short }) => short.length));
+    const { least, most, letter, edges } = COLUMN_PX;
+    this.element.style.setProperty("--nodes", nodes.length);
+    this.element.style.setProperty("--node-width", `${Math.min(most, Math.max(least, Math.ceil(longest * letter) + edges))}px`);
+    attr(this.element, "aria-colcount", this.columns);
+    this.#cursor.rove();
+  }
+
+  /** The conflicts that are open: for the key of a row the address where its conflict is ended. */
+  setConflicts(addresses) {
+    this.#conflicts = addresses;
+    for (const [key, view] of this.#views) view.conflict = addresses.get(key);
   }
 
   /** Show these rows in this order. */
@@ -193,7 +171,7 @@ export class Grid {
     this.#order = keys;
     this.#index = new Map(keys.map((key, index) => [key, index]));
     for (const key of [...this.#open.keys()]) if (!this.#index.has(key)) this.#close(key);
-    if (this.#active.key !== null && !this.#index.has(this.#active.key)) this.#active.key = keys[0] ?? null;
+    this.#cursor.follow();
     attr(this.element, "aria-rowcount", keys.length + 1);
     this.#layout();
   }
@@ -205,8 +183,7 @@ export class Grid {
       if (keys !== null && !keys.has(key)) continue;
       const row = this.#rows(key);
       if (row === undefined) continue;
-      changed.push(...view.paint(row, this.#nodes));
-      view.label(this.#open.has(key));
+      changed.push(...view.paint(row));
     }
     for (const [key, { content }] of this.#open) {
       const row = this.#rows(key);
@@ -261,7 +238,7 @@ export class Grid {
     const last = this.#printing ? this.#order.length : Math.min(this.#order.length, this.#at(this.#top + this.#view) + OVERSCAN + 1);
     const wanted = new Set(this.#order.slice(first, last));
     for (const key of this.#open.keys()) wanted.add(key);
-    const { key: active } = this.#active;
+    const { key: active } = this.#cursor;
     if (active !== null && this.#index.has(active)) wanted.add(active);
     for (const [key, view] of this.#views) {
       if (!wanted.has(key)) {
@@ -291,12 +268,13 @@ export class Grid {
   #make(key) {
     const row = this.#rows(key);
     if (row === undefined) return null;
-    const view = new RowView(this.#pattern.cloneNode(true), this.#nodes);
+    const view = new RowView(this.#pattern, this.#nodes);
     attr(view.element, "data-key", key);
-    view.paint(row, this.#nodes);
-    view.label(this.#open.has(key));
+    view.paint(row);
+    if (this.#open.has(key)) view.open = true;
+    if (this.#conflicts.has(key)) view.conflict = this.#conflicts.get(key);
     this.#views.set(key, view);
-    if (key === this.#active.key) this.#rove();
+    if (key === this.#cursor.key) this.#cursor.rove();
     return view;
   }
 
@@ -322,9 +300,9 @@ export class Grid {
       this.#widen(element);
       this.body.append(element);
       this.#measure.observe(element);
-      this.#views.get(key)?.element.classList.add("open");
+      const view = this.#views.get(key);
+      if (view) view.open = true;
     }
-    this.#views.get(key)?.label(this.#open.has(key));
     this.#layout();
     this.#moved();
   }
@@ -340,90 +318,11 @@ export class Grid {
     content.close();
     element.remove();
     this.#open.delete(key);
-    this.#views.get(key)?.element.classList.remove("open");
-  }
-
-  // -- keyboard and mouse ----------------------------------------------------------------------------------------------
-
-  /** The element that has the focus for a place; the header is the row `null`. */
-  #target({ key, column }) {
-    if (key === null) return this.head.children[column]?.firstElementChild ?? null;
     const view = this.#views.get(key);
-    if (view === undefined) return null;
-    return column === 0 ? view.toggle : view.element.children[column];
+    if (view) view.open = false;
   }
 
-  #rove() {
-    for (const element of this.element.querySelectorAll(".grid-head [tabindex='0'], .grid-row [tabindex='0']")) attr(element, "tabindex", "-1");
-    const target = this.#target(this.#active) ?? this.head.firstElementChild?.firstElementChild;
-    if (target) attr(target, "tabindex", "0");
-  }
-
-  #focused(target) {
-    const cell = target.closest("[aria-colindex]");
-    const row = target.closest(".grid-row, .grid-head");
-    if (cell === null || row === null) return;
-    this.#active = { key: row.dataset.key ?? null, column: [...row.children].indexOf(cell) };
-    this.#rove();
-  }
-
-  #go(index, column) {
-    const key = index < 0 ? null : this.#order[Math.min(index, this.#order.length - 1)] ?? null;
-    this.#active = { key, column: Math.max(0, Math.min(column, FIXED.length + this.#nodes.length - 1)) };
-    if (key !== null) {
-      const y = this.#offset(this.#index.get(key));
-      const { scrollTop, clientHeight } = this.element;
-      const head = this.head.offsetHeight;
-      if (y < scrollTop) this.element.scrollTop = y;
-      else if (y + ROW_PX + head > scrollTop + clientHeight) this.element.scrollTop = y + ROW_PX + head - clientHeight;
-      this.#top = this.element.scrollTop;
-      this.render();
-    }
-    this.#rove();
-    const target = this.#target(this.#active);
-    target?.focus({ preventScroll: true });
-    this.#intoView(target);
-  }
-
-  /** Scroll sideways so that a cell is not under the first column. */
-  #intoView(target) {
-    const cell = target?.closest("[aria-colindex]");
-    if (!cell || cell.parentElement.firstElementChild === cell) return;
-    const grid = this.element.getBoundingClientRect();
-    const first = cell.parentElement.firstElementChild.getBoundingClientRect();
-    const box = cell.getBoundingClientRect();
-    if (box.left < first.right) this.element.scrollLeft -= first.right - box.left + 4;
-    else if (box.right > grid.left + this.element.clientWidth) this.element.scrollLeft += box.right - grid.left - this.element.clientWidth + 4;
-  }
-
-  #key(event) {
-    if (event.ctrlKey && !["Home", "End"].includes(event.key)) return;
-    if (event.altKey || event.metaKey || event.target.closest(".grid-detail")) return;
-    const { key, column } = this.#active;
-    const index = key === null ? -1 : this.#index.get(key) ?? -1;
-    const page = Math.max(1, Math.floor((this.element.clientHeight - this.head.offsetHeight) / ROW_PX) - 1);
-    const end = FIXED.length + this.#nodes.length - 1;
-    const moves = {
-      ArrowDown: [index + 1, column],
-      ArrowUp: [index - 1, column],
-      ArrowRight: [index, column + 1],
-      ArrowLeft: [index, column - 1],
-      PageDown: [index + page, column],
-      PageUp: [Math.max(index < 0 ? -1 : 0, index - page), column],
-      Home: event.ctrlKey ? [0, 0] : [index, 0],
-      End: event.ctrlKey ? [this.#order.length - 1, end] : [index, end],
-    };
-    if (Object.hasOwn(moves, event.key)) {
-      event.preventDefault();
-      this.#go(...moves[event.key]);
-    } else if ((event.key === "Enter" || event.key === " ") && key !== null && column > 0) {
-      event.preventDefault();
-      this.toggle(key);
-    } else if (event.key === "Escape" && key !== null && this.#open.has(key)) {
-      event.preventDefault();
-      this.toggle(key);
-    }
-  }
+  // -- the mouse -------------------------------------------------------------------------------------------------------
 
   #clicked(event) {
     const sorter = event.target.closest(".sort");
@@ -431,7 +330,7 @@ export class Grid {
       this.#sorted(sorter.dataset.column);
       return;
     }
-    const row = event.target.closest(".grid-row");
+    const row = event.target.closest("a") ? null : event.target.closest(".grid-row");
     // Who selects text to copy it opens nothing.
     if (row && (event.target.closest("button") || getSelection().isCollapsed)) this.toggle(row.dataset.key);
   }

@@ -1,6 +1,7 @@
 // Which rows are shown and in which order: pure functions of rows and of the parameters in the address.
 
-import { compare } from "../strings.js";
+import { compare, compareLuns } from "../strings.js";
+import { gravityOf } from "./cells.js";
 
 /** The states of a LUN, worst first. */
 export const STATES = ["failed", "partial", "degraded", "unknown", "pending", "healthy", "unused"];
@@ -11,6 +12,12 @@ const CELL_RANK = new Map(CELL_STATES.map((state, rank) => [state, rank]));
 const NO_CELL = CELL_STATES.length;
 
 const rankOf = (state) => RANK.get(state) ?? RANK.get("unknown");
+
+/** How urgent a row is: 0 is the most. What puts data at risk goes before all, what is to be looked at before what is not. */
+function urgency({ state, flags }) {
+  const gravity = gravityOf(flags);
+  return gravity === "grave" ? 0 : 2 * rankOf(state) + (gravity ? 1 : 2);
+}
 
 /** How severe a cell's state is: 0 is the worst. */
 export const cellRank = (state) => CELL_RANK.get(state) ?? CELL_RANK.get("unknown");
@@ -57,11 +64,11 @@ export function fits({ states, storage, array, text }, { anyState = false } = {}
 
 /** The place of each row by name, worked out once for as long as no name changes: comparing words is what sorting costs. */
 export function nameRanks(rows) {
-  const sorted = [...rows].sort((a, b) => compare(a.name, b.name) || (a.key < b.key ? -1 : 1));
+  const sorted = [...rows].sort((a, b) => compareLuns([a.alias, a.id], [b.alias, b.id]) || (a.key < b.key ? -1 : 1));
   return new Map(sorted.map((row, rank) => [row.key, rank]));
 }
 
-/** How two rows compare. Whatever is asked for, the worse state and then the name decide between equals. */
+/** How two rows compare. Whatever is asked for, what is more urgent and then the name decide between equals. */
 export function ordering({ sort, down }, ranks) {
   const by = {
     state: () => 0,
@@ -76,7 +83,7 @@ export function ordering({ sort, down }, ranks) {
     return found ? cellRank(found.state) : NO_CELL;
   };
   const first = node !== null ? (a, b) => cell(a) - cell(b) : Object.hasOwn(by, sort) ? by[sort] : by.state;
-  const state = (a, b) => rankOf(a.state) - rankOf(b.state);
+  const state = (a, b) => urgency(a) - urgency(b);
   const primary = first === by.state ? state : first;
   const sign = down ? -1 : 1;
   return (a, b) => sign * primary(a, b) || state(a, b) || ranks.get(a.key) - ranks.get(b.key);

@@ -4,16 +4,19 @@ import { get } from "../api.js";
 import { serially, Store } from "../live.js";
 import { early } from "./early.js";
 
+const MOST_MARKS = 100;
 const KINDS = new Set(["multipath.map", "nvme.subsystem"]);
 
 /** What a cell says: `usable` and `expected` may be null, `last` is what was known before a cell that is not known now. */
-function cellOf([state, usable, expected, reasons = [], last = null]) {
-  return { state, usable, expected, reasons, last };
+function cellOf([state, usable, expected, reasons = [], last = null, flags = []]) {
+  return { state, usable, expected, reasons, last, flags };
 }
 
 function rowOf(brief) {
   const array = [brief.vendor, brief.product].filter(Boolean).join(" ");
   const storages = [...new Set(brief.storages ?? [])];
+  // A map and not an object: a node may be named as something that every object has.
+  const cells = new Map(Object.entries(brief.cells).map(([node, cell]) => [node, cellOf(cell)]));
   return {
     // All that a row says beside its states, to see at once whether any of it is another.
     about: JSON.stringify([brief.alias, array, brief.size_bytes, brief.configured, storages]),
@@ -29,9 +32,21 @@ function rowOf(brief) {
     expected: brief.expected_nodes ?? [],
     state: brief.state,
     since: brief.since,
-    // A map and not an object: a node may be named as something that every object has.
-    cells: new Map(Object.entries(brief.cells).map(([node, cell]) => [node, cellOf(cell)])),
+    cells,
+    flags: [...new Set([...cells.values()].flatMap(({ flags }) => flags))],
   };
+}
+
+let marks = 0;
+
+/** The first of the marks for measurements. A page is open for weeks: from time to time all go. */
+function received(version) {
+  marks = (marks + 1) % MOST_MARKS;
+  if (marks === 0) {
+    performance.clearMarks();
+    performance.clearMeasures();
+  }
+  performance.mark("matrix-received", { detail: version });
 }
 
 /** The rows by key. Emits `changed` as any store, `nodes` when the nodes or what they are worth changed, `loaded` after the first answer. */
@@ -51,7 +66,7 @@ export class Matrix extends Store {
   async #load() {
     const since = this.version === null ? "" : `&changed_since=${this.version}`;
     const answer = (await early()) ?? (await get(`/v1/matrix?brief=true${since}`));
-    performance.mark("matrix-received", { detail: answer.version });
+    received(answer.version);
     const rows = answer.resources.filter((brief) => KINDS.has(brief.kind)).map(rowOf);
     if (since === "" || answer.whole) {
       this.replace(rows.map((row) => [row.key, row]));

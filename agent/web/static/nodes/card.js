@@ -81,11 +81,9 @@ export class NodeCard {
     text(this.role, tOr(`nodes.role.${node.role}`, node.role));
     this.badge.hidden = !node.maintenance;
     attr(this.badge, "title", maintenanceText(member?.maintenance) || null);
-    const gone = node.state !== "online" && node.state !== "suspect";
-    // What a node said last of itself holds no longer once it is not heard.
-    paintState(this.daemon, gone ? "unknown" : DAEMON_LOOK[node.daemon] ?? "failed", `${tOr(`nodes.daemon.${node.daemon}`, node.daemon)}${node.tools_version ? ` · ${node.tools_version}` : ""}`);
-    const { state, errors } = node.apply;
-    paintState(this.apply, gone ? "unknown" : APPLY_LOOK[state] ?? "unknown", tOr(`nodes.apply.${state}`, state) + (errors.length ? ` · ${errors.map(({ code }) => code).join(", ")}` : ""));
+    const heard = isHeard(node);
+    paintState(this.daemon, heard ? DAEMON_LOOK[node.daemon] ?? "failed" : "unknown", daemonWords(node) + (node.tools_version ? ` · ${node.tools_version}` : ""));
+    paintState(this.apply, heard ? APPLY_LOOK[node.apply.state] ?? "unknown" : "unknown", applyWords(node, node.apply.errors.map(({ code }) => code).join(", ")));
     const cells = CELL_STATES.filter((each) => node.cells[each] && each !== "absent");
     keyed(this.luns, cells, (each) => each, (each) => h("span", { class: "marked state", "data-state": each }), (tally, each) => text(tally, t("nodes.tally", { count: node.cells[each], state: stateWord(each) })));
     attr(this.luns, "data-none", cells.length === 0);
@@ -104,9 +102,10 @@ export class NodeCard {
     ];
     this.errors.hidden = told.length === 0;
     keyed(this.errors, told, ({ state, code, message }) => `${state} ${code} ${message}`,
-      ({ state }) => h("li", { "data-state": state }, mark(state), h("div", {}, named("", { class: "problem-title" }), named("", { class: "problem-hint" })), h("span", { class: "muted" })),
+      () => h("li", {}, mark(""), h("div", {}, named("", { class: "problem-title" }), named("", { class: "problem-hint" })), h("span", { class: "muted" })),
       (item, fault) => {
-        const [, words, when] = item.children;
+        const [shape, words, when] = item.children;
+        for (const element of [item, shape]) attr(element, "data-state", isHeard(node) ? fault.state : "unknown");
         text(words.firstElementChild, fault.message === fault.code ? fault.code : `${fault.message} (${fault.code})`);
         text(words.lastElementChild, fault.hint ? t("multipath.hint", { hint: fault.hint }) : "");
         text(when, fault.since ? t("multipath.times", { n: fault.count, since: time(fault.since) }) : "");
@@ -114,15 +113,15 @@ export class NodeCard {
     const { desired, applied, at } = node.apply;
     const facts = [
       ["tools", t("nodes.fact.tools"), node.tools_version ?? "–"],
-      ["daemon", t("nodes.fact.daemon"), named(tOr(`nodes.daemon.${node.daemon}`, node.daemon))],
-      ["apply", t("nodes.fact.apply"), [named(tOr(`nodes.apply.${node.apply.state}`, node.apply.state)), at ? ` · ${time(at)}` : ""]],
+      ["daemon", t("nodes.fact.daemon"), named(daemonWords(node))],
+      ["apply", t("nodes.fact.apply"), named(applyWords(node, at ? time(at) : ""))],
       ["applied", t("nodes.fact.applied"), applied ? h("code", { title: applied }, applied.slice(0, 12)) : "–"],
     ];
     if (desired && desired !== applied) facts.push(["desired", t("nodes.fact.desired"), h("code", { title: desired }, desired.slice(0, 12))]);
     if (node.age_seconds > OLD_SECONDS) facts.push(["age", t("nodes.fact.age"), t("nodes.heard", { age: ago(node.age_seconds) })]);
     if (node.observed_at) facts.push(["observed", t("nodes.fact.observed"), time(node.observed_at)]);
     if (member !== null) {
-      facts.push(["connected", t("nodes.fact.connected"), t(member.connected ? "nodes.yes" : "nodes.no")]);
+      facts.push(["connected", t("nodes.fact.connected"), t(!member.connected ? "nodes.no" : isHeard(node) ? "nodes.yes" : "nodes.silent")]);
       facts.push(["endpoints", t("nodes.fact.endpoints"), member.endpoints.map((endpoint) => named(endpoint, { class: "mono" }))]);
     }
     if (this.#level !== null) facts.push(["level", t("nodes.fact.level"), number(this.#level)]);
@@ -136,6 +135,25 @@ export class NodeCard {
       element.dataset.said = now;
     });
   }
+}
+
+/** Whether what the node said of itself holds now: it does no longer once it may be away. */
+const isHeard = ({ state }) => state === "online";
+
+/** What a node said, as what was known last if it is not heard; `word` is "" if it said nothing. */
+function asHeard(node, word) {
+  if (isHeard(node)) return word || t("nodes.unknown");
+  return word ? t("nodes.unknown-last", { last: word }) : t("nodes.unknown");
+}
+
+function daemonWords(node) {
+  return asHeard(node, node.daemon === "unknown" ? "" : tOr(`nodes.daemon.${node.daemon}`, node.daemon));
+}
+
+function applyWords(node, more) {
+  const { state, desired, applied, at } = node.apply;
+  const said = isHeard(node) || desired || applied || at; // "pending" is also what reads of a node that never told
+  return asHeard(node, said ? [tOr(`nodes.apply.${state}`, state), more].filter(Boolean).join(" · ") : "");
 }
 
 function stateBox() {

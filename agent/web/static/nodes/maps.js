@@ -4,24 +4,23 @@ import { get, segment } from "../api.js";
 import { attr, button, freshId, h, keyed, mark, named, text } from "../dom.js";
 import { reasonText, stateWord } from "../multipath/cells.js";
 import { cellRank } from "../multipath/query.js";
-import { endsOf, paintPath, pathLine } from "../multipath/detail.js";
+import { flagsOf, queueingText } from "../multipath/remarks.js";
+import { isKnown, paintPath, pathLine, pathName } from "../multipath/paths.js";
 import { paced, serially } from "../live.js";
-import { compare, number, size, t, tOr } from "../strings.js";
+import { compareLuns, number, size, t } from "../strings.js";
 
 const LEAST_GAP_MS = 1000;
 const PAGE = 50;
 
 /** Worst first, then by name. */
 export function ordered(maps) {
-  return maps.sort((a, b) => cellRank(a.state) - cellRank(b.state) || compare(a.alias ?? a.wwid, b.alias ?? b.wwid));
+  return maps.sort((a, b) => cellRank(a.state) - cellRank(b.state) || compareLuns([a.alias, a.wwid], [b.alias, b.wwid]));
 }
 
 /** The path groups of a map; what is lost is a group of its own, at the end. */
-export function groupsOf({ path_groups: groups, missing_paths: missing }) {
-  const line = ({ id, ...path }) => {
-    const { transport, port, target } = endsOf(String(id ?? ""));
-    return { ...path, id, group: null, target: port ? `${transport} ${port} → ${target}` : target };
-  };
+export function groupsOf(map) {
+  const { path_groups: groups, missing_paths: missing } = map;
+  const line = (path) => ({ ...path, known: isKnown(map), group: null, target: pathName(path.id) });
   const there = new Set(groups.flatMap(({ paths }) => paths.map(({ id }) => id)));
   const lost = missing.filter((id) => !there.has(id)).map((id) => line({ id, class: "lost" }));
   return [
@@ -56,7 +55,7 @@ export class Maps {
     this.element = h("section", { class: "maps-part" },
       h("div", { class: "row-of-controls" }, h("h2", { id }, t("nodes.maps.title")), this.summary, this.search), this.list, this.more);
     // The matrix may change many times a second; the maps of a node are long.
-    this.#soon = paced(serially(() => this.#read(), (fault) => app.failed(fault)), LEAST_GAP_MS);
+    this.#soon = paced(serially(() => this.#read(), (fault) => app.failed(fault), () => this.#active), LEAST_GAP_MS);
     this.#ends = ["matrix", "resumed", "node"].map((kind) => app.live.on(kind, () => this.#active && this.#soon()));
   }
 
@@ -85,7 +84,7 @@ export class Maps {
   #paint() {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (map) => {
-      const hay = [map.wwid, map.alias, map.vendor, map.product, map.device, stateWord(map.state)].join("\n").toLowerCase();
+      const hay = [map.wwid, map.alias, map.vendor, map.product, map.device, stateWord(map.state), ...flagsOf(map).map((flag) => flag.text)].join("\n").toLowerCase();
       return words.every((word) => hay.includes(word));
     };
     const found = this.#maps.filter(fits);
@@ -103,7 +102,7 @@ export class Maps {
       this.#paint();
     }, { class: "opener", "aria-controls": id });
     opener.append(mark("unknown"), h("span", { class: "words" }, named("", { class: "map-name" }), named("", { class: "map-sub muted mono" })),
-      h("span", { class: "map-state" }), h("span", { class: "map-paths" }), named("", { class: "muted map-more" }));
+      h("span", { class: "map-state" }, named(""), h("span", { class: "map-flags" })), h("span", { class: "map-paths" }), named("", { class: "muted map-more" }));
     return h("li", {}, opener, body);
   }
 
@@ -116,14 +115,19 @@ export class Maps {
     attr(shape, "data-state", map.state);
     text(words.firstElementChild, map.alias ?? map.wwid);
     text(words.lastElementChild, map.alias ? map.wwid : "");
-    text(state, [stateWord(map.state), ...map.reasons.map(reasonText)].join(", "));
+    const flags = flagsOf(map);
+    const why = map.reasons.filter((code) => flags.every((flag) => flag.code !== code)).map(reasonText);
+    const last = map.last ? [t("multipath.cell-last", { state: stateWord(map.last.state) })] : [];
+    text(state.firstElementChild, [stateWord(map.state), ...why, ...last].join(", "));
+    keyed(state.lastElementChild, flags, (flag) => `${flag.code} ${flag.state}`, (flag) => h("span", { class: "state", "data-state": flag.state }, mark(flag.state), named("")),
+      (element, flag) => text(element.lastElementChild, flag.text));
     const { usable, expected } = map.paths;
-    text(paths, map.state === "unknown" ? "" : expected === null ? t("multipath.paths-count", { usable }) : t("multipath.paths", { usable, expected }));
+    text(paths, !isKnown(map) ? "" : expected === null ? t("multipath.paths-count", { usable }) : t("multipath.paths", { usable, expected }));
     text(more, [[map.vendor, map.product].filter(Boolean).join(" "), map.size_bytes && size(map.size_bytes), map.device].filter(Boolean).join(" · "));
     body.hidden = !open;
     if (!open) return;
     const groups = groupsOf(map);
-    if (map.queueing && map.queueing !== "none") groups.unshift({ key: "queueing", title: t("multipath.queueing", { queueing: tOr(`nodes.queueing.${map.queueing}`, map.queueing) }), paths: [] });
+    if (queueingText(map)) groups.unshift({ key: "queueing", title: queueingText(map), paths: [] });
     keyed(body, groups, ({ key }) => key, () => h("section", { class: "port" }, h("h3", { class: "muted" }), h("ul")), (group, { title, paths: lines }) => {
       text(group.firstElementChild, lines.length > 1 ? `${title} (${number(lines.length)})` : title);
       keyed(group.lastElementChild, lines, (path) => path.id, pathLine, paintPath);

@@ -1,12 +1,14 @@
 // Configuration: a draft of the cluster's options, LUNs, storages and overrides, checked while it is typed and saved as one edit.
 
-import { get, Problem, read, write } from "../api.js";
+import { get, Problem, read, UNREACHABLE } from "../api.js";
+import { Defaults } from "../configuration/defaults.js";
 import { DEFAULTS, documentOf, Draft, STORAGE, WWID } from "../configuration/draft.js";
 import { Luns } from "../configuration/luns.js";
-import { OptionForm, paintFaults } from "../configuration/option_form.js";
+import { paintFaults } from "../configuration/option_form.js";
 import { Overrides } from "../configuration/overrides.js";
-import { answerView, Preview, tryOut } from "../configuration/preview.js";
+import { Preview, tryOut } from "../configuration/preview.js";
 import { SaveBar } from "../configuration/save_bar.js";
+import { sure, writesOf } from "../configuration/saving.js";
 import { Storages } from "../configuration/storages.js";
 import { askSections, askText } from "../configuration/three_way.js";
 import { attr, dialog, h, text } from "../dom.js";
@@ -46,6 +48,8 @@ class Configuration {
   #found = { problems: [], fault: null };
   #timer = 0;
   #saving = false;
+  /** Writes that were sent and never answered. */
+  #lost = [];
   #visible = false;
 
   constructor(root, app) {
@@ -54,7 +58,7 @@ class Configuration {
     this.load = serially(() => this.#load(), app.failed);
     this.check = serially(() => this.#check(), app.failed);
     this.#frame(root);
-    this.#begin().catch(app.failed);
+    serially(() => this.#begin(), app.failed)();
   }
 
   // -- the shell's calls -----------------------------------------------------------------------------------------------
@@ -73,7 +77,7 @@ class Configuration {
   }
 
   unsaved() {
-    return this.#dirty || ["seen", "storages"].some((name) => (name === "seen" ? this.#parts.luns?.seen : this.#parts[name])?.typing);
+    return this.#dirty || this.bar.reason !== "" || Boolean(this.#parts.luns?.seen.typing || this.#parts.storages?.typing);
   }
 
   get #dirty() {
@@ -100,9 +104,8 @@ class Configuration {
     const model = await get("/v1/options");
     const draft = this.#draft;
     const matrix = (app.matrix ??= new Matrix(app.live, app.failed));
-    const form = new OptionForm({ model: model.options.defaults, search: true, level: 2, read: () => draft.get(DEFAULTS), before: () => draft.base.get(DEFAULTS), write: (option, value) => draft.set(DEFAULTS, option, value) });
     this.#parts = {
-      defaults: { element: h("div", { class: "part" }, h("div", { class: "card" }, form.element)), update: (faults, locked) => form.update(faults(DEFAULTS), locked), focus: (_, option) => form.focus(option) },
+      defaults: new Defaults({ draft, model: model.options.defaults }),
       luns: new Luns({ app, draft, model: model.options.wwid, matrix }),
       storages: new Storages({ app, draft, model: model.options, types: model.storage_types, matrix }),
       overrides: new Overrides({ app, changed: () => this.#edited() }),
@@ -116,6 +119,7 @@ class Configuration {
     matrix.on("changed", () => this.#visible && this.#part === "luns" && this.#parts.luns.refresh());
     for (const kind of EVENTS) app.live.on(kind, this.load);
     app.live.on("edit", ({ author }) => (this.#by = author));
+    app.conflicts.on("changed", () => this.#update());
     for (const kind of ["state", "me"]) app.live.on(kind, () => this.#update());
     matrix.load();
     await this.load();
@@ -152,9 +156,24 @@ class Configuration {
     if (this.#saving) return;
     this.#standing = config.body.problems;
     this.#theirs = { document: documentOf(config.body), digest: config.digest, text: overrides.body.text, textDigest: overrides.digest };
+    this.#settle();
     if (!this.#draft.dirty) this.#draft.rebase(this.#theirs.document, config.digest);
     if (!this.#parts.overrides.dirty) this.#parts.overrides.rebase(overrides.body.text, overrides.digest);
     this.#update();
+    this.#goThere();
+  }
+
+  /** What is wanted and stands there already, is saved: its answer was lost, or somebody else wanted the same. */
+  #settle() {
+    const { sections, text: overrides } = this.#moved;
+    if (!sections && !overrides) return;
+    const there = [...this.#lost, ...this.#writes()].filter((each) => each.isIn(this.#theirs));
+    if (!there.length) return;
+    for (const each of there) each.settle(this.#theirs);
+    this.#lost = [];
+    this.#found = { problems: [], fault: null };
+    if (!this.#dirty) this.bar.reason = "";
+    this.#app.notice(t("configuration.saved"));
   }
 
   get #moved() {
@@ -179,6 +198,7 @@ class Configuration {
       if (wanted === null) return false;
       part.rebase(theirs, textDigest, wanted);
     }
+    this.#lost = [];
     this.#edited();
     return true;
   }
@@ -217,7 +237,13 @@ class Configuration {
   /** What is wrong with a section: what was found in the draft, and what stands in the configuration as it is. */
   #faults(key) {
     const untouched = this.#draft.status(key) === "";
-    return [...this.#found.problems, ...(untouched ? this.#standing : [])].filter((found) => found.key === key);
+    return [...this.#conflicts(), ...this.#found.problems, ...(untouched ? this.#standing : [])].filter((found) => found.key === key);
+  }
+
+  /** Sections that take no change until their conflict is ended. */
+  #conflicts() {
+    const address = (key) => this.#app.address("conflicts", { key });
+    return (this.#app.conflicts.value?.conflicts ?? []).map(({ key }) => ({ key, option: "", severity: "warning", message: t("configuration.in-conflict"), href: address(key) }));
   }
 
   #update() {
@@ -225,11 +251,11 @@ class Configuration {
     const locked = this.#locked;
     const faults = (key) => this.#faults(key);
     // What is not shown is brought up to date when it is.
-    if (this.#part === "overrides") this.#parts.overrides.update(locked);
+    if (this.#part === "overrides") this.#parts.overrides.update(faults(OVERRIDES).filter(({ href }) => href), locked);
     else this.#parts[this.#part].update(faults, locked);
     this.readOnly.hidden = this.#app.me?.may_write !== false;
     const { sections, text: overrides } = this.#moved;
-    this.changed.hidden = !((sections && this.#draft.dirty) || (overrides && this.#parts.overrides.dirty));
+    this.changed.hidden = this.#saving || !((sections && this.#draft.dirty) || (overrides && this.#parts.overrides.dirty));
     text(this.changed.firstElementChild, t("configuration.moved", { by: this.#by || t("configuration.three.somebody") }));
     paintFaults(this.problems.lastElementChild, this.#standing);
     this.problems.hidden = this.#standing.length === 0;
@@ -251,72 +277,47 @@ class Configuration {
 
   // -- saving ----------------------------------------------------------------------------------------------------------
 
-  /** The writes that save the draft. */
   #writes(reason = "") {
-    const found = [];
-    if (this.#draft.dirty) found.push({ method: "POST", path: "/v1/config/edits", content: { body: { changes: this.#draft.changes(), reason } }, digest: this.#draft.digest });
-    const { overrides } = this.#parts;
-    if (overrides.dirty) found.push({ method: "PUT", path: "/v1/overrides", content: { text: overrides.text }, digest: overrides.digest, query: reason ? { reason } : {} });
-    return found;
+    return writesOf(this.#draft, this.#parts.overrides, reason);
   }
 
   async #save() {
     if (!this.#dirty || this.#saving) return;
     this.#saving = true;
+    const { reason } = this.bar;
+    const writes = this.#writes(reason);
     this.#update();
-    let saved = false;
     try {
-      saved = await this.#write();
+      if (await this.#write(writes)) {
+        if (this.bar.reason === reason) this.bar.reason = "";
+        this.#app.notice(t("configuration.saved"));
+      }
+      this.#edited(); // meanwhile, perhaps
     } catch (fault) {
       await this.#refused(fault);
     } finally {
       this.#saving = false;
-      await this.load();
       this.#update();
+      await this.load();
     }
-    if (saved) this.#app.notice(t("configuration.saved"));
   }
 
-  async #write() {
-    const reason = this.bar.reason;
-    const removed = this.#draft.touched.filter((key) => this.#draft.status(key) === "removed");
-    const answers = await tryOut(this.#writes(), { preview: true });
+  async #write(writes) {
+    const answers = await tryOut(writes, { preview: true });
     const refused = answers.find((answer) => answer instanceof Problem);
     if (refused) throw refused;
-    if ((removed.length || answers.some(({ warnings }) => warnings.length)) && !(await this.#sure(answers, removed))) return false;
-    if (this.#draft.dirty) {
-      const sent = this.#draft.snapshot();
-      const [{ method, path, content, digest }] = this.#writes(reason);
-      const { digest: now } = await write(method, path, { ...content, digest });
-      this.#draft.written(sent);
-      await this.#afterwards(now);
+    if (!(await sure(writes, answers, this.#names))) return false;
+    this.#lost = [];
+    for (const [index, each] of writes.entries()) {
+      try {
+        await each.send();
+      } catch (fault) {
+        if (fault.code === UNREACHABLE) this.#lost = writes.slice(index, index + 1);
+        throw fault;
+      }
+      this.#found = { problems: [], fault: null };
     }
-    const { overrides } = this.#parts;
-    if (overrides.dirty) {
-      const { method, path, content, digest, query } = this.#writes(reason).at(-1);
-      const { digest: now } = await write(method, path, { ...content, digest, query });
-      const typed = overrides.text;
-      overrides.rebase(content.text, now, typed);
-    }
-    this.bar.reason = "";
     return true;
-  }
-
-  /** What was written is what is shown. If somebody wrote after it, whatever was typed meanwhile is compared with that before it goes on. */
-  async #afterwards(written) {
-    const { body, digest } = await read("/v1/config");
-    if (digest === written || !this.#draft.dirty) this.#draft.rebase(documentOf(body), digest);
-    this.#found = { problems: [], fault: null };
-  }
-
-  #sure(answers, removed) {
-    return dialog({
-      title: t("configuration.sure"),
-      content: h("div", { class: "answers" },
-        removed.length ? h("p", {}, t("configuration.sure-removed", { what: removed.map((key) => keyName(key, this.#names)).join(", ") })) : null,
-        answers.flatMap(answerView).filter(Boolean)),
-      action: t("configuration.save"), cancel: t("shell.cancel"), danger: removed.length > 0,
-    });
   }
 
   async #refused(fault) {
@@ -324,7 +325,7 @@ class Configuration {
     if (fault.code === "stale-digest") {
       this.#saving = false;
       await this.load();
-      if (await this.#compare()) this.#app.notice(t("configuration.compared"));
+      if (this.#dirty && (await this.#compare())) this.#app.notice(t("configuration.compared"));
       return;
     }
     const own = fault.problems.filter(({ key }) => key === OVERRIDES);
@@ -337,6 +338,7 @@ class Configuration {
   async #discard() {
     const sure = await dialog({ title: t("configuration.discard-title"), content: h("p", {}, t("configuration.discard-what")), action: t("configuration.discard"), cancel: t("shell.cancel"), danger: true });
     if (!sure) return;
+    this.#lost = [];
     this.#draft.clear();
     this.#parts.overrides.clear();
     this.#parts.luns.seen.clear();

@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { Card } from "../conflicts/card.js";
 import { h, keyed, text } from "../dom.js";
+import { serially } from "../live.js";
 import { lunNames } from "../names.js";
 import { t } from "../strings.js";
 
@@ -29,7 +30,7 @@ class Conflicts {
     app.conflicts.on("failed", app.failed);
     this.#names.on("changed", () => this.#paint());
     for (const kind of ["state", "me"]) app.live.on(kind, () => this.#paint());
-    this.#begin().catch(app.failed);
+    serially(() => this.#begin(), app.failed)();
   }
 
   show({ key = "" }) {

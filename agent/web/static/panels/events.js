@@ -1,8 +1,9 @@
 // Events: what happened, newest first, as it happens; by kind, node, object and text.
 
-import { attr, button, freshId, h, keyed, named, text } from "../dom.js";
+import { attr, button, freshId, h, keyed, named, text, visible } from "../dom.js";
 import { EventLog } from "../events/log.js";
 import { filters, fits, formatQuery, GROUPS, lookOf, nodeOf, objectsOf, parseQuery } from "../events/query.js";
+import { wordsOf } from "../events/words.js";
 import { keyName, short } from "../history/keys.js";
 import { lunNames } from "../names.js";
 import { compare, number, t, time, tOr } from "../strings.js";
@@ -32,19 +33,15 @@ class Events {
     this.#log = new EventLog(app.live, (fault) => app.failed(fault));
     this.#build(root);
     this.#log.on("changed", () => this.#paint());
+    this.#log.on("read", () => this.#search());
     this.#names.on("changed", () => this.#paint());
     app.nodes.on("changed", () => this.#nodes());
-    app.live.on("resumed", () => this.#load());
+    app.live.on("resumed", () => this.#log.load());
     app.live.on("gap", ({ since, next }) => {
       if (next <= since) this.#log.forget(); // the agent's log is another one: its database was made anew
-      this.#load();
+      this.#log.load();
     });
-    this.#load();
-  }
-
-  async #load() {
-    await this.#log.load();
-    this.#search();
+    this.#log.load();
   }
 
   show(parameters) {
@@ -149,7 +146,7 @@ class Events {
   #paint() {
     if (!this.#visible || !this.#log.loaded) return;
     const all = this.#log.list();
-    const fit = fits(this.#query, (wwid) => this.#names.of(wwid));
+    const fit = fits(this.#query, (wwid) => this.#names.of(wwid), (event) => wordsOf(event, this.#names).words);
     const found = all.filter(fit);
     const shown = this.#held === null ? found : found.filter(({ cursor }) => cursor <= this.#held);
     const waiting = found.length - shown.length;
@@ -174,7 +171,7 @@ class Events {
     keyed(this.objects, [...names].sort(compare), (name) => name, (name) => h("option", { value: name }));
   }
 
-  /** An event never changes, so its line does not, but for the names of what it is about. */
+  /** An event never changes, so its line does not, but for what the things that it is about are called. */
   #line(event) {
     const look = lookOf(event);
     const node = nodeOf(event);
@@ -182,7 +179,7 @@ class Events {
     return h("li", { class: "event", "data-cursor": event.cursor, "data-kind": event.kind },
       h("time", { class: "when muted", datetime: event.at, title: event.at }, time(event.at)),
       h("span", { class: "state event-kind", "data-state": look }, h("span", { class: "mark", "data-state": look, "aria-hidden": "true" }), named(tOr(`events.kind.${event.kind}`, event.kind))),
-      h("span", { class: "event-what" }, named(event.message ?? "", { lang: "en" })),
+      h("span", { class: "event-what" }, named("", { title: visible(event.message ?? "") })),
       h("span", { class: "event-links" }, node ? this.#link("nodes", { node }, node) : null, objects.slice(0, LINKS).map((object) => this.#objectLink(object)),
         objects.length > LINKS || event.more_keys > 0 ? h("span", { class: "muted" }, `+${number(Math.max(0, objects.length - LINKS) + (event.more_keys ?? 0))}`) : null));
   }
@@ -194,6 +191,10 @@ class Events {
 
   /** Call what an event is about as it is called now. */
   #name(line, event) {
+    const what = line.querySelector(".event-what").firstElementChild;
+    const { words, ours } = wordsOf(event, this.#names);
+    text(what, words);
+    attr(what, "lang", ours ? null : "en");
     const objects = objectsOf(event);
     line.querySelectorAll("[data-object]").forEach((link, index) => {
       const { type, id } = objects[index];

@@ -7,11 +7,12 @@ import { forHosts, keyName, short, summary } from "../history/keys.js";
 import { Rollout } from "../history/rollout.js";
 import { paced, serially } from "../live.js";
 import { lunNames } from "../names.js";
-import { compare, t } from "../strings.js";
+import { compare, t, time } from "../strings.js";
 
 const PAGE = 50;
 const MOST = 1000;
 const LEAST_GAP_MS = 300;
+const TYPING_MS = 150;
 const EVENTS = ["edit", "late-edit", "conflict-opened", "conflict-resolved", "member-retired", "snapshot-taken", "resumed", "gap"];
 
 export function mount(root, app) {
@@ -22,6 +23,9 @@ class History {
   #app;
   #names;
   #key = "";
+  /** What author, reason, keys or time of an edit must hold, in lower case. */
+  #words = "";
+  #typing = 0;
   #linked = null;
   /** An edit that is older than all that are listed, and stands above them because the address names it. */
   #above = null;
@@ -36,18 +40,20 @@ class History {
     this.#app = app;
     this.#names = lunNames(app);
     this.#build(root);
-    this.load = serially(() => this.#load(), (fault) => this.#refused(fault));
+    this.load = serially(() => this.#load(), (fault) => this.#refused(fault), () => this.#visible);
     // Many edits may come at once, and each answer holds them all.
     const soon = paced(() => this.#visible && this.load(), LEAST_GAP_MS);
     for (const kind of EVENTS) app.live.on(kind, soon);
     this.#names.on("changed", () => this.#paint());
   }
 
-  show({ key = "", edit = "" }) {
+  show({ key = "", edit = "", q = "" }) {
     const moved = key !== this.#key;
     this.#key = key;
+    this.#words = q.trim().toLowerCase();
     if (document.activeElement !== this.search) this.search.value = key;
-    this.reset.hidden = key === "";
+    if (document.activeElement !== this.text) this.text.value = q;
+    this.reset.hidden = !key && !q;
     if (edit) this.#open.add(edit);
     this.#linked = edit || null;
     if (moved) {
@@ -79,9 +85,14 @@ class History {
     this.keys = h("datalist", { id: list });
     this.search = h("input", { type: "search", class: "search", list, placeholder: t("history.search"), "aria-label": t("history.search"), autocomplete: "off", spellcheck: "false" });
     this.search.addEventListener("change", () => this.#ask(this.search.value.trim()));
+    this.text = h("input", { type: "search", class: "search", placeholder: t("history.text"), "aria-label": t("history.text"), autocomplete: "off", spellcheck: "false" });
+    this.text.addEventListener("input", () => {
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => this.#seek(), TYPING_MS);
+    });
     this.reset = button(t("history.reset"), () => this.#clear(), { class: "quiet", hidden: true });
     this.fault = h("p", { class: "fault", role: "alert", hidden: true });
-    const form = h("form", { class: "row-of-controls", role: "search", "aria-label": t("history.filters") }, this.search, this.keys, this.reset);
+    const form = h("form", { class: "row-of-controls", role: "search", "aria-label": t("history.filters") }, this.search, this.keys, this.text, this.reset);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#ask(this.search.value.trim());
@@ -92,20 +103,41 @@ class History {
   }
 
   #ask(key) {
-    if (key !== this.#key) this.#app.go("history", { key });
+    if (key !== this.#key) this.#app.go("history", { key, q: this.text.value });
+  }
+
+  /** What is sought is sought in as many edits as are listed at most. */
+  #seek() {
+    clearTimeout(this.#typing);
+    const words = this.text.value.trim().toLowerCase();
+    if (words === this.#words) return;
+    this.#words = words;
+    this.reset.hidden = !this.#key && !words;
+    this.#app.setParameters({ key: this.#key, q: this.text.value });
+    this.#paint();
+    if (words) this.load();
   }
 
   #clear() {
+    this.text.value = "";
+    this.#seek();
     this.search.value = "";
     this.#ask("");
     this.search.focus();
+  }
+
+  #fits(entry) {
+    if (!this.#words || entry.edit === this.#linked) return true;
+    const { edit, author, reason, keys, wall } = entry;
+    const hay = [edit, author, reason, summary(entry, this.#names), ...keys, wall, time(wall)].join("\n").toLowerCase();
+    return this.#words.split(/\s+/).every((word) => hay.includes(word));
   }
 
   // -- what comes ------------------------------------------------------------------------------------------------------
 
   async #load() {
     const key = this.#key;
-    const most = Math.min(MOST, Math.max(PAGE, this.#entries.length));
+    const most = this.#words ? MOST : Math.min(MOST, Math.max(PAGE, this.#entries.length));
     const answer = await get(`/v1/history?${new URLSearchParams({ limit: most, ...(key && { key }) })}`);
     if (key !== this.#key) {
       this.load();
@@ -165,7 +197,8 @@ class History {
 
   #paint() {
     if (!this.#loaded) return;
-    keyed(this.list, this.#entries, ({ edit }) => edit,
+    const shown = this.#entries.filter((entry) => this.#fits(entry));
+    keyed(this.list, shown, ({ edit }) => edit,
       (entry) => {
         const view = new Entry(this.#app, this.#names, entry, (edit, open) => this.#toggle(edit, open));
         this.#views.set(entry.edit, view);
@@ -176,15 +209,17 @@ class History {
         view.update(entry);
         view.open = this.#open.has(entry.edit);
       });
-    const there = new Set(this.#entries.map(({ edit }) => edit));
+    const there = new Set(shown.map(({ edit }) => edit));
     for (const [edit, view] of this.#views) {
       if (there.has(edit)) continue;
       view.close();
       this.#views.delete(edit);
     }
-    this.list.hidden = this.#entries.length === 0;
+    this.list.hidden = shown.length === 0;
     this.more.hidden = this.#next === null;
-    text(this.summary, this.#next === null ? t("history.summary", { n: this.#entries.length }) : t("history.summary-more", { n: this.#entries.length }));
+    const parts = [t(this.#next === null ? "history.summary" : "history.summary-more", { n: this.#entries.length })];
+    if (this.#words) parts.push(t("history.found", { n: shown.length }));
+    text(this.summary, parts.join(" · "));
     this.#paintKeys();
     this.#paintNewest();
   }
@@ -196,7 +231,7 @@ class History {
 
   /** The newest edit that concerns hosts, unless only some edits are shown. */
   #paintNewest() {
-    const found = this.#key ? undefined : this.#entries.find(({ edit, keys }) => edit !== this.#above && keys.some(forHosts));
+    const found = this.#key || this.#words ? undefined : this.#entries.find(({ edit, keys }) => edit !== this.#above && keys.some(forHosts));
     this.card.hidden = found === undefined;
     if (found === undefined) return;
     this.newest.edit = found.edit;
@@ -210,6 +245,6 @@ class History {
     const view = this.#views.get(edit);
     if (view) view.open = open;
     this.#linked = null;
-    this.#app.setParameters({ key: this.#key, edit: open ? edit : "" });
+    this.#app.setParameters({ key: this.#key, q: this.text.value, edit: open ? edit : "" });
   }
 }

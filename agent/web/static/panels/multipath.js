@@ -1,14 +1,16 @@
 // Cluster → Multipath: how many LUNs are in which state, which nodes have a problem, and the grid of all LUNs on all nodes.
 
 import { attr, button, freshId, h, keyed, mark, named, text } from "../dom.js";
+import { columnsOf } from "../multipath/columns.js";
 import { Detail } from "../multipath/detail.js";
 import { Grid } from "../multipath/grid.js";
-import { cellRank, CELL_STATES, countStates, filters, fits, formatQuery, gentleOrder, nameRanks, ordering, parseQuery, STATES } from "../multipath/query.js";
+import { countStates, filters, fits, formatQuery, gentleOrder, nameRanks, ordering, parseQuery, STATES } from "../multipath/query.js";
 import { Matrix } from "../multipath/rows.js";
 import { stateWord } from "../multipath/cells.js";
-import { compare, number, t, time, tOr } from "../strings.js";
+import { compare, number, t, time } from "../strings.js";
 
 const TYPING_MS = 150;
+const WWID = "wwid/";
 
 export function mount(root, app) {
   return new Multipath(root, app);
@@ -39,7 +41,12 @@ class Multipath {
       this.#head();
       this.#grid.render();
     });
-    app.nodes.on("changed", () => this.#problems());
+    app.nodes.on("changed", () => {
+      this.#head();
+      this.#problems();
+    });
+    app.conflicts.on("changed", () => this.#conflicts());
+    if (app.conflicts.value) this.#conflicts();
     this.#matrix.load();
   }
 
@@ -75,7 +82,7 @@ class Multipath {
     this.reset = button(t("multipath.reset"), () => this.#ask({ states: new Set(), storage: "", array: "", text: "" }), { class: "quiet", hidden: true });
     this.resort = button(t("multipath.resort"), () => this.#arrange({ anew: true }), { class: "small", title: t("multipath.resort-why"), hidden: true });
     this.problems = h("ul", { class: "problems", "aria-label": t("multipath.problems"), hidden: true });
-    this.empty = h("p", { class: "empty muted", hidden: true });
+    this.empty = h("p", { class: "empty muted", hidden: true }, h("span"), " ", h("a", { href: this.#app.address("configuration", { part: "luns" }) }, t("multipath.none-add")));
     root.append(
       h("div", { class: "panel-head" }, h("h1", {}, t("multipath.title")), this.summary),
       this.chips,
@@ -126,8 +133,8 @@ class Multipath {
     const told = keys === null || [...keys].some((key) => this.#matrix.get(key)?.about !== this.#abouts.get(key));
     if (told) this.#ranks = null;
     this.#head();
+    this.#arrange(); // this may measure open rows: before anything is written into them
     this.#grid.update(keys);
-    this.#arrange();
     if (told) this.#options();
     this.#mark(start);
   }
@@ -158,36 +165,26 @@ class Multipath {
     }
     if (!this.#matrix.loaded) return;
     const parts = [t("multipath.summary", { n: rows.length, nodes: this.#matrix.nodes.size })];
+    const flagged = rows.filter(({ flags }) => flags.length).length;
+    if (flagged) parts.push(t("multipath.flagged", { n: flagged }));
     if (shown !== rows.length) parts.push(t("multipath.shown", { shown, n: rows.length }));
     text(this.summary, parts.join(" · "));
     this.empty.hidden = shown > 0;
     this.#grid.element.hidden = shown === 0;
-    text(this.empty, rows.length ? t("multipath.none-fits") : t("multipath.none"));
+    const [said, add] = this.empty.children;
+    text(said, rows.length ? t("multipath.none-fits") : t("multipath.none"));
+    add.hidden = rows.length > 0;
   }
 
-  /** Each node's column: the worst of its cells and how many are so; what is healthy needs no attention. */
   #head() {
-    const names = [...this.#matrix.nodes.keys()].sort(compare);
-    const tallies = new Map(names.map((name) => [name, { worst: CELL_STATES.length, count: 0, bad: 0, n: 0 }]));
-    for (const row of this.#matrix.values()) {
-      for (const [node, { state }] of row.cells) {
-        const tally = tallies.get(node);
-        if (tally === undefined || state === "absent") continue;
-        const rank = cellRank(state);
-        tally.n += 1;
-        if (state !== "healthy") tally.bad += 1;
-        if (rank < tally.worst) [tally.worst, tally.count] = [rank, 1];
-        else if (rank === tally.worst) tally.count += 1;
-      }
-    }
-    const nodes = names.map((name) => {
-      const { worst, count, bad, n } = tallies.get(name);
-      const reporter = this.#matrix.nodes.get(name).state;
-      const state = CELL_STATES[worst] ?? "absent";
-      const label = t("multipath.node-label", { node: name, state: reporter === "fresh" ? stateWord(state) : tOr(`node.${reporter}`, reporter), bad, n });
-      return { name, state, label, count: n ? number(count) : "–", away: reporter !== "fresh" };
-    });
-    this.#grid.setHead(nodes, this.#query.sort, this.#query.down);
+    const resting = new Set((this.#app.nodes.value?.nodes ?? []).filter(({ maintenance }) => maintenance).map(({ node }) => node));
+    this.#grid.setHead(columnsOf(this.#matrix.values(), this.#matrix.nodes, resting), this.#query.sort, this.#query.down);
+  }
+
+  /** The rows of LUNs whose section has several values lead to where one is taken. */
+  #conflicts() {
+    const keys = this.#app.conflicts.value.conflicts.map(({ key }) => key).filter((key) => key.startsWith(WWID));
+    this.#grid.setConflicts(new Map(keys.map((key) => [`multipath.map ${key.slice(WWID.length)}`, this.#app.address("conflicts", { key })])));
   }
 
   #problems() {
