@@ -23,7 +23,7 @@ from store.limits import limit
 
 SOCKETS_PER_PEER = 3  # the DEALER and both ends of its monitor
 DESCRIPTORS_PER_PEER = 5  # one for each of those, and the TCP connections in both directions
-DESCRIPTORS_ELSEWHERE = 256  # database, local API clients, sysfs reads, libzmq's own
+DESCRIPTORS_ELSEWHERE = 528  # the web page's connections (272), database, local API clients, sysfs reads, libzmq's own
 
 CURVE_OVERHEAD_BYTES = 33
 """libzmq compares a frame's size as encrypted: with command name, nonce, authenticator and flags (ZeroMQ RFC 26)."""

@@ -134,6 +134,7 @@ LIMITS: dict[str, Limit] = {
     "web_link_seconds": Limit(300, "seconds", "a link is opened at once, or after setting up a tunnel", "the link is refused"),
     "web_sessions": Limit(32, "sessions", "open web sessions of one node", "the oldest of the user with the most ends"),
     "web_strangers": Limit(16, "connections", "to the page's port, of those that showed no session", "the oldest is closed"),
+    "web_session_connections": Limit(8, "connections", "of one web session; a browser opens six", "the oldest is closed"),
     "web_session_seconds": Limit(12 * 3600, "seconds", "a working day with one login", "the session ends; a new link opens another"),
     "web_request_bytes": Limit(4 * KIB, "bytes", "a login, which is not authenticated yet", "413"),
     "history_edits": Limit(20_000, "edits", "collected edits that people can still look at", "oldest forgotten"),

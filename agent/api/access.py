@@ -11,15 +11,18 @@ import os
 import pwd
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, cast
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar, cast
 
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from store.errors import PathmeshError
+from store.errors import PathmeshError, UnavailableError
 from store.limits import limit
 
 _SO_PEERGROUPS = 59
@@ -28,7 +31,11 @@ _GROUPS_BYTES = 1024
 """256 groups, the most that Python's getsockopt can ask for."""
 HEAD_SECONDS = limit("request_head_seconds")
 MEMBERSHIP_SECONDS = 3.0
-"""For so long what the name service said of a user is not asked again."""
+"""For so long what the name service said is not asked again."""
+LOOKUP_SECONDS = 3.0
+"""For so long its answer is waited for."""
+_Key = TypeVar("_Key", int, str)
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,35 +161,109 @@ def groups_of(uid: int) -> frozenset[int]:
     return frozenset(os.getgrouplist(user.pw_name, user.pw_gid))
 
 
-class Memberships:
-    """The groups of users now, each asked for in a thread and remembered for a few seconds."""
+class _Asked(NamedTuple):
+    """A question to the name service: when it was put; then the time of the answer, and the answer."""
 
-    def __init__(self, lookup: Callable[[int], frozenset[int]] = groups_of, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lookup = lookup
+    began: float
+    future: Future[Any]
+
+    def over(self, now: float) -> bool:
+        """Whether it must be asked anew."""
+        return self.future.done() and (
+            self.future.exception() is not None or now >= cast(float, self.future.result()[0]) + MEMBERSHIP_SECONDS
+        )
+
+
+class NameService:
+    """What the name service says, asked in two threads of its own and remembered for a few seconds.
+
+    It may hang (LDAP, SSSD). Then it holds up these two threads, which are daemons, so that the agent can end; and nobody who asks for
+    longer than `LOOKUP_SECONDS` from when the question was first put: further askers of the same wait for the same answer.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: dict[int, tuple[float, frozenset[int]]] = {}
+        self._asked: dict[tuple[Any, int | str], _Asked] = {}
+        self._gids: dict[str, int | None] = {}
+        self._work: SimpleQueue[tuple[Future[Any], Callable[[Any], Any], int | str]] = SimpleQueue()
+        self._started = False
 
-    async def of(self, uid: int) -> frozenset[int]:
-        """The groups of a user."""
+    async def ask(self, lookup: Callable[[_Key], _Answer], key: _Key) -> _Answer:
+        """What `lookup` says of a uid or a name; UnavailableError `names-unavailable` if it does not say it in time."""
         now = self._clock()
-        self._known = {key: known for key, known in self._known.items() if now < known[0] + MEMBERSHIP_SECONDS}
-        if uid not in self._known:
-            self._known[uid] = now, await asyncio.to_thread(self._lookup, uid)
-        return self._known[uid][1]
+        self._asked = {place: asked for place, asked in self._asked.items() if not asked.over(now)}
+        asked = self._asked.get((lookup, key))
+        if asked is None:
+            asked = self._asked[lookup, key] = _Asked(now, self._put(lookup, key))
+        try:
+            if not asked.future.done():
+                left = asked.began + LOOKUP_SECONDS - now
+                if left <= 0:
+                    raise TimeoutError
+                async with asyncio.timeout(left):
+                    await asyncio.shield(asyncio.wrap_future(asked.future))
+            answer: _Answer = asked.future.result()[1]
+        except OSError:  # what the lookup raised, or no answer in time
+            raise UnavailableError(
+                f"the name service does not answer for {key}",
+                code="names-unavailable",
+                hint="try again; on the node, `getent passwd` and `getent group` ask it too, and root can write there meanwhile",
+            ) from None
+        return answer
+
+    async def name(self, uid: int) -> str:
+        """The name of a user; the number if there is none, or none is said."""
+        try:
+            return await self.ask(user_name, uid)
+        except UnavailableError:
+            return str(uid)
+
+    async def gid(self, group: str) -> int | None:
+        """The id of a group; the last one that was said, while none is. UnavailableError `names-unavailable` if there was none yet."""
+        try:
+            self._gids[group] = await self.ask(group_id, group)
+        except UnavailableError:
+            if group not in self._gids:
+                raise
+        return self._gids[group]
+
+    def _put(self, lookup: Callable[[Any], Any], key: int | str) -> Future[Any]:
+        if not self._started:
+            self._started = True
+            for _ in range(2):
+                threading.Thread(target=self._answer, name="names", daemon=True).start()
+        future: Future[Any] = Future()
+        self._work.put((future, lookup, key))
+        return future
+
+    def _answer(self) -> None:
+        while True:
+            future, lookup, key = self._work.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                answer = lookup(key)
+            except Exception as fault:  # the asker's affair: the thread goes on
+                future.set_exception(fault)
+            else:
+                future.set_result((self._clock(), answer))
 
 
 async def may_write(client: Client, admin_group: str) -> bool:
-    """Whether the client is root, the agent's own user, or in the admin group; a web session's user must be in it still."""
+    """Whether the client is root, the agent's own user, or in the admin group; a web session's user must be in it still.
+
+    UnavailableError `names-unavailable` if that cannot be told.
+    """
     if client.uid in (0, os.geteuid()):
         return True
-    wanted = group_id(admin_group)
+    wanted = await names.gid(admin_group)
     if wanted is None or wanted not in client.groups:
         return False
-    return not client.session or wanted in await _memberships.of(client.uid)
+    return not client.session or wanted in await names.ask(groups_of, client.uid)
 
 
 async def require_writer(request: Request, admin_group: str) -> Client:
-    """The client, if it may write; PathmeshError `forbidden` (403) if not."""
+    """The client, if it may write; PathmeshError `forbidden` (403) if not, UnavailableError `names-unavailable` if that cannot be told."""
     client: Client = request.state.client
     if await may_write(client, admin_group):
         return client
@@ -193,4 +274,5 @@ async def require_writer(request: Request, admin_group: str) -> Client:
     )
 
 
-_memberships = Memberships()
+names = NameService()
+"""The host's."""

@@ -1,29 +1,35 @@
 """Operations on the web page: who is asking, one-time links into it, and the sessions that they opened."""
 
+import asyncio
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from agent import __version__
-from agent.api.access import Client, may_write, user_name
+from agent.api.access import Client, may_write, names
 from agent.api.responses import json_response
 from agent.api.routes import Access, Operation
 from agent.cell_view import iso
 from agent.node import Node
 from agent.web.sessions import Session
-from store.errors import UsageError
+from store.errors import UnavailableError, UsageError
 from store.limits import limit
 
 
 async def get_whoami(node: Node, request: Request) -> Response:
-    """Whom the agent takes the client for, and who the agent is."""
+    """Whom the agent takes the client for, and who the agent is. `may_write` is null while the name service does not say it."""
     client: Client = request.state.client
+    writes: bool | None = None
+    with contextlib.suppress(UnavailableError):
+        writes = await may_write(client, node.settings.api.admin_group)
     return json_response(
         {
             "uid": client.uid,
-            "user": user_name(client.uid),
-            "may_write": await may_write(client, node.settings.api.admin_group),
+            "user": await names.name(client.uid),
+            "may_write": writes,
             "session": client.session or None,
             "node": node.birth.name,
             "cluster": node.birth.cluster_name,
@@ -39,7 +45,7 @@ async def post_link(node: Node, request: Request) -> Response:
 
 async def get_sessions(node: Node, request: Request) -> Response:
     _only_on_the_socket(request)
-    return json_response({"sessions": [_describe(session) for session in node.web.sessions()]})
+    return json_response({"sessions": await _describe(node.web.sessions())})
 
 
 async def delete_session(node: Node, request: Request) -> Response:
@@ -50,12 +56,12 @@ async def delete_session(node: Node, request: Request) -> Response:
         raise UsageError(f"no web session {label[:40]!r}", code="not-found", hint="see `pathmesh web-sessions`")
     for session in found:
         node.web.end(session)
-    return json_response({"ended": [_describe(session) for session in found]})
+    return json_response({"ended": await _describe(found)})
 
 
 async def delete_sessions(node: Node, request: Request) -> Response:
     _only_on_the_socket(request)
-    return json_response({"ended": [_describe(session) for session in node.web.end_all()]})
+    return json_response({"ended": await _describe(node.web.end_all())})
 
 
 def _only_on_the_socket(request: Request) -> None:
@@ -65,14 +71,12 @@ def _only_on_the_socket(request: Request) -> None:
         raise UsageError("web sessions are seen and ended on the node only", code="forbidden", hint="on the node: pathmesh web-sessions")
 
 
-def _describe(session: Session) -> dict[str, Any]:
-    return {
-        "label": session.label,
-        "uid": session.who.uid,
-        "user": user_name(session.who.uid),
-        "began": iso(session.began),
-        "expires": iso(session.expires),
-    }
+async def _describe(sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    users = await asyncio.gather(*(names.name(session.who.uid) for session in sessions))
+    return [
+        {"label": session.label, "uid": session.who.uid, "user": user, "began": iso(session.began), "expires": iso(session.expires)}
+        for session, user in zip(sessions, users, strict=True)
+    ]
 
 
 _SESSIONS = "/v1/web/sessions"

@@ -60,7 +60,7 @@ class WebApp:
         try:
             check_origin(request.method, request.headers)
             session = self._session(request)
-            scope["state"]["meet"](session is not None)
+            scope["state"]["meet"]("" if session is None else session.id)
             response = await self._own(request, session)
             if response is not None:
                 await response(scope, receive, answer)

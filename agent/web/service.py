@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from agent.api.access import Client
 from agent.api.server import LocalServer, make_server
 from agent.findings import Finding
-from agent.web.connections import PageProtocol
+from agent.web.connections import PageProtocol, estrange
 from agent.web.sessions import Opened, Session, Sessions, Who
 from store.errors import UnavailableError, UsageError
 from store.limits import limit
@@ -80,7 +80,9 @@ class WebService:
         return self._sessions.find(secret, self._wall())
 
     def sessions(self) -> tuple[Session, ...]:
-        """The open sessions, the oldest first."""
+        """The open sessions, the oldest first. Others there are none after this, whatever becomes of the clock."""
+        for ended in self._sessions.expire(self._wall()):
+            self._stop(ended)
         return self._sessions.held(self._wall())
 
     def end(self, session: Session) -> None:
@@ -113,6 +115,8 @@ class WebService:
     def _stop(self, session_id: str) -> None:
         for timeout in self._uses.get(session_id, ()):
             timeout.reschedule(asyncio.get_running_loop().time())
+        if self._server is not None:
+            estrange(self._server.server_state.connections, session_id)
 
     # -- serving ------------------------------------------------------------------------------------------------------
 

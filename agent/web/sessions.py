@@ -43,6 +43,10 @@ class Session(NamedTuple):
         """What logs and people call it."""
         return self.id[:8]
 
+    def lasts(self, now: float) -> bool:
+        """Whether its time is not over; a clock that was put back lets no session live longer."""
+        return self.began - CLOCK_STEP_SECONDS <= now < self.expires
+
 
 class Opened(NamedTuple):
     """A new session: the secret for the browser, the session, and those that had to end for it."""
@@ -100,13 +104,13 @@ class Sessions:
         return Opened(cookie, session, ended)
 
     def find(self, secret: str, now: float) -> Session | None:
-        """The session of a cookie; None if there is none any more. A clock that was put back lets no session live longer."""
+        """The session of a cookie; None if there is none any more."""
         session = self._sessions.get(hashed(secret))
-        return session if session is not None and session.began - CLOCK_STEP_SECONDS <= now < session.expires else None
+        return session if session is not None and session.lasts(now) else None
 
     def held(self, now: float) -> tuple[Session, ...]:
         """The sessions whose time is not over, in the order in which they began."""
-        return tuple(session for session in self._sessions.values() if now < session.expires)
+        return tuple(session for session in self._sessions.values() if session.lasts(now))
 
     def end(self, session_id: str) -> bool:
         """End a session; whether there was one."""
@@ -118,7 +122,7 @@ class Sessions:
 
     def expire(self, now: float) -> tuple[str, ...]:
         """Forget the sessions whose time is over; their ids."""
-        over = tuple(key for key, session in self._sessions.items() if now >= session.expires)
+        over = tuple(key for key, session in self._sessions.items() if not session.lasts(now))
         for key in over:
             del self._sessions[key]
         return over

@@ -107,9 +107,12 @@ def test_a_read_that_hangs_is_given_up_and_the_banner_says_what_may_be_the_cause
     shows(page, LUN_A, "n2", "healthy")
     held: list[Route] = []
     page.route(MATRIX, lambda route: held.append(route))
-    n2.ask_host(f"fail path {device(0, 1)}")
-    page.wait_for_selector("#connection[data-state=stale]", timeout=15_000)
-    assert "did not answer for 10 seconds" in (said := banner(page, "Multipath")) and "windows" in said
+    with page.expect_request(MATRIX):
+        n2.ask_host(f"fail path {device(0, 1)}")
+    state(page, "stale", 6)
+    assert "Read last at" in (said := banner(page, "Not current: Multipath")) and "still being read" in said
+    page.wait_for_selector("#stale:has-text('did not answer for 10 seconds')", timeout=15_000)
+    assert "windows" in page.inner_text("#stale") and page.get_attribute("#connection", "data-state") == "stale"
     page.unroute(MATRIX)
     shows(page, LUN_A, "n2", "degraded")
     state(page, "live")
@@ -142,20 +145,121 @@ def test_a_fault_of_the_page_stops_neither_a_loader_nor_who_else_listens(cluster
           emitter.on("changed", () => { throw new Error(words); });
           emitter.on("changed", (value) => told.push(value));
           emitter.emit("changed", 1);
-          let runs = 0;
+          window.broken = true;
+          window.runs = 0;
           const ask = serially(async () => {
-            runs += 1;
-            if (runs === 1) throw new TypeError(words);
+            window.runs += 1;
+            if (window.broken) throw new TypeError(words);
             told.push("loaded");
           }, () => told.push("refused"));
           await ask();
-          await ask();
+          window.told = told;
           return told;
         }""",
         REPORTED,
     )
-    assert found == [1, "loaded"]
-    assert len([fault for fault in opened.faults if REPORTED in fault]) == 2, "both are reported"
+    assert found == [1]
+    page = opened.page
+    state(page, "stale")
+    assert "a fault of this page" in banner(page, "Not read yet")
+    page.wait_for_function("() => window.runs === 2")
+    page.evaluate("() => { window.broken = false; }")
+    state(page, "live")
+    assert page.evaluate("() => window.told") == [1, "loaded"] and page.locator("#stale").is_hidden()
+    assert len([fault for fault in opened.faults if REPORTED in fault]) == 2, "both are reported, once"
+
+
+def test_what_is_refused_is_not_asked_for_again(cluster: Any, visit: Any) -> None:
+    page = visit(cluster.nodes[0]).page
+    refused = page.evaluate(
+        """async () => {
+          const { serially } = await import("/static/live.js");
+          const { Problem } = await import("/static/api.js");
+          const told = [];
+          const tried = [400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 500, 503, 0].map((status) =>
+            serially(async () => { throw new Problem(status, {}); }, () => told.push(status))());
+          await Promise.all(tried);
+          return told;
+        }"""
+    )
+    assert refused == [400, 403, 404, 413, 415, 421, 422]
+
+
+def test_overrides_that_the_agent_will_not_check_say_why_beside_them(cluster: Any, visit: Any) -> None:
+    page = visit(cluster.nodes[0], "#/configuration?part=overrides", allowed=("status of 413",)).page
+    refused = '{"code": "too-large", "detail": "the text is too large", "hint": "make it smaller"}'
+    answer = {"status": 413, "content_type": "application/problem+json", "body": refused}
+    page.route("**/v1/overrides/check*", lambda route: route.fulfill(**answer))
+    area = page.locator(".editor textarea:visible").first
+    area.fill("# much")
+    page.wait_for_selector("p[role=status]:visible:has-text('the text is too large · make it smaller')")
+    assert notices(page) == [] and page.get_attribute("#connection", "data-state") == "live"
+    area.fill("")
+
+
+def test_the_banner_tells_what_was_read_before_from_what_never_was(cluster: Any, visit: Any) -> None:
+    n1, n2, _ = cluster.nodes
+    page = visit(n1, allowed=(FAILED,)).page
+    shows(page, LUN_A, "n2", "healthy")
+    for pattern in (MATRIX, PATHS):
+        page.route(pattern, lambda route: route.abort())
+    n2.ask_host(f"fail path {device(0, 1)}")
+    banner(page, "Not current: Multipath. Read last at")
+    page.locator(f".grid-row[data-key='multipath.map {LUN_A}'] button.lun").click()
+    said = banner(page, "Not read yet: Multipath")
+    assert "Not current: Multipath. Read last at" in said
+
+
+def test_what_is_behind_keeps_nothing_else_from_being_read(cluster: Any, visit: Any) -> None:
+    page = visit(cluster.nodes[0], allowed=(FAILED,)).page
+    shows(page, LUN_A, "n2", "healthy")
+    page.locator(f".grid-row[data-key='multipath.map {LUN_A}'] button.lun").click()
+    page.wait_for_selector(".detail .node-card")
+    page.route(MATRIX, lambda route: route.abort())
+    cluster.nodes[1].ask_host(f"fail path {device(0, 1)}")
+    state(page, "stale")
+    for _ in range(2):
+        page.wait_for_event("response", lambda answer: answer.url.endswith("/paths"))
+    page.click("#nav a[href='#/nodes']")
+    for _ in range(3):
+        page.wait_for_event("response", lambda answer: answer.url.endswith("/v1/members/reach"))
+    assert page.get_attribute("#connection", "data-state") == "stale"
+
+
+def test_an_early_answer_that_is_old_is_asked_for_anew(cluster: Any, visit: Any) -> None:
+    n1 = cluster.nodes[0]
+    page = visit(n1, log_in=True).page.context.new_page()
+    held: list[Route] = []
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/v1/matrix" in request.url else None)
+    page.route("**/static/multipath/rows.js", lambda route: held.append(route))
+    with page.expect_response(MATRIX) as early:
+        page.goto(f"http://127.0.0.1:{n1.web_port}/", wait_until="commit")
+    early.value.finished()
+    page.evaluate("() => new Promise((done) => setTimeout(done))")
+    page.evaluate("() => { const now = Date.now; Date.now = () => now() + 6000; }")
+    assert len(asked) == 1
+    page.unroute("**/static/multipath/rows.js")  # which lets go what is held
+    shows(page, LUN_A, "n1", "healthy")
+    assert len(asked) >= 2 and asked[1].endswith("/v1/matrix?brief=true")
+
+
+def test_the_matrix_is_read_again_if_another_version_was_told_before_it_was_there(cluster: Any, visit: Any) -> None:
+    page = visit(cluster.nodes[0]).page
+    shows(page, LUN_A, "n1", "healthy")
+    versions = page.evaluate(
+        """async () => {
+          const { Matrix } = await import("/static/multipath/rows.js");
+          const loads = async (live) => {
+            const before = performance.getEntriesByName("matrix-received").length;
+            await new Matrix({ on() {}, ...live }).load();
+            return performance.getEntriesByName("matrix-received").length - before;
+          };
+          const current = (await (await fetch("/v1/matrix?brief=true")).json()).version;
+          return [await loads({}), await loads({ matrixVersion: "another" }), await loads({ matrixVersion: current })];
+        }"""
+    )
+    assert versions == [1, 2, 1]
 
 
 # -- the stream -------------------------------------------------------------------------------------------------------
@@ -182,7 +286,7 @@ def test_a_silent_stream_is_none(cluster: Any, visit: Any) -> None:
     process = n1.agent.pid
     os.kill(process, signal.SIGSTOP)
     try:
-        state(page, "stale", 16)
+        state(page, "stale", 25)
         banner(page, "No connection to the agent since")
     finally:
         os.kill(process, signal.SIGCONT)
@@ -204,6 +308,7 @@ def test_a_panel_that_cannot_be_loaded_says_so_and_comes_when_it_can(cluster: An
     page.wait_for_selector(".grid-row")
     page.click("#nav a[href='#/events']")
     page.wait_for_selector("[data-panel=events] .fault:visible")
+    page.get_by_role("button", name="Reload").wait_for()
     page.unroute(missing)
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector("[data-panel=events] .event")
@@ -300,6 +405,21 @@ def test_a_fault_is_told_once_however_often_it_comes_and_only_while_it_is_one(cl
     assert len(notices(page)) == 5
     page.evaluate("() => window.takeBack(({ code }) => code === 'y')")
     assert notices(page) == []
+
+
+def test_what_an_action_failed_at_stays_when_the_page_is_live_again(cluster: Any, visit: Any) -> None:
+    page = visit(cluster.nodes[0]).page
+    state(page, "live")
+    page.evaluate(
+        """async () => {
+          const { notice } = await import("/static/notices.js");
+          notice("not ended", { fault: { code: "unreachable", message: "not ended" } });
+        }"""
+    )
+    page.evaluate(HIDE, True)
+    page.evaluate(HIDE, False)
+    state(page, "live")
+    assert [said.split("\n")[0] for said in notices(page)] == ["not ended"]
 
 
 def test_a_rollout_that_waits_for_a_node_that_is_away_is_not_asked_for(cluster: Any, visit: Any) -> None:

@@ -58,6 +58,11 @@ def _flagged(body: dict[str, Any]) -> None:
     rows[LUN_B]["cells"]["n3"] = ["unknown", 2, 2, ["reporter-offline"], "healthy", ["from-another-version"]]
 
 
+def _last_known(body: dict[str, Any]) -> None:
+    rows = {row["id"]: row for row in body["resources"]}
+    rows[LUN_B]["cells"]["n3"] = ["unknown", 2, 2, ["reporter-offline"], "healthy", ["merged-luns"]]
+
+
 def test_flags_of_healthy_cells_are_marked_and_said(told: Any, accessible: Any) -> None:
     page = told(_flagged)
     expect(cell(page, LUN_B, 2)).to_have_attribute("data-flag", "grave")
@@ -74,6 +79,14 @@ def test_flags_of_healthy_cells_are_marked_and_said(told: Any, accessible: Any) 
     assert page.locator(".grid-row .lun-name").all_inner_texts() == ["vmpool-b", "vmpool-a"], "what puts data at risk goes before all"
     assert "2 with remarks (!)" in page.inner_text(".panel-head")
     accessible(page)
+
+
+def test_what_was_remarkable_of_a_node_that_is_not_heard_is_only_last_known(told: Any) -> None:
+    page = told(_last_known)
+    expect(cell(page, LUN_B, 3)).to_have_attribute("data-flag", "grave")
+    assert "last known: data at risk" in str(cell(page, LUN_B, 3).get_attribute("aria-label"))
+    expect(row(page, LUN_B).locator(".flag")).to_be_hidden()
+    assert page.locator(".grid-row .lun-name").all_inner_texts() == ["vmpool-a", "vmpool-b"]
 
 
 def test_a_flag_that_comes_and_goes_is_seen_in_place(told: Any, cluster: Any) -> None:

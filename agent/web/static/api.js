@@ -26,8 +26,17 @@ const READ_PATIENCE_MS = 10_000;
 const WRITE_PATIENCE_MS = 30_000;
 const FETCH = { cache: "no-store", credentials: "same-origin" };
 
+let asked = "";
+
+/** What `act` gives, and the path that it asks for before it waits for anything, "" for none. */
+export function noting(act) {
+  asked = "";
+  return { given: act(), path: asked };
+}
+
 /** What `take` makes of the answer, which it may read only while this waits for it. */
 async function ask(method, path, take, { body, text, digest, accept = "application/json" } = {}) {
+  asked = path;
   const sent = { Accept: accept };
   let content;
   if (text !== undefined) {

@@ -83,6 +83,8 @@ export class Live extends Emitter {
   fault = null;
   /** The loaders that are behind while there is a connection: `{since, fault}`. */
   behind = [];
+  /** The version of the matrix that was told last, null if none was. */
+  matrixVersion = null;
   #connection = CONNECTING;
   #heardAt = null;
   #quietFrom = bothClocks();
@@ -97,10 +99,15 @@ export class Live extends Emitter {
     return this.#connection === LIVE && this.behind.length ? STALE : this.#connection;
   }
 
-  /** When the page was last known to be current, null while it is or if it never was. */
+  /** Whether the agent can be asked, however much of what is shown is behind. */
+  get connected() {
+    return this.#connection === LIVE;
+  }
+
+  /** When what is shown was last known to be current, null while it is or if it never was. */
   get since() {
     if (this.#connection !== LIVE) return this.#lostAt;
-    return this.behind.some(({ since }) => since === null) ? null : this.behind.map(({ since }) => since).sort((a, b) => a - b)[0] ?? null;
+    return this.behind.map(({ since }) => since).filter((since) => since !== null).sort((a, b) => a - b)[0] ?? null;
   }
 
   start() {
@@ -199,6 +206,7 @@ export class Live extends Emitter {
       return;
     }
     if (id !== undefined) this.cursor = id;
+    if (event === "matrix") this.matrixVersion = body.version;
     this.emit(event, body);
     if (event !== "matrix" && event !== "gap") this.emit("event", body);
   }
@@ -219,7 +227,7 @@ export class Live extends Emitter {
 
   #tell() {
     this.behind = this.#connection === LIVE ? loaders.behind() : [];
-    const now = JSON.stringify([this.state, this.fault?.message, this.behind.map(({ fault }) => [fault.path, fault.message])]);
+    const now = JSON.stringify([this.state, this.fault?.message, this.behind.map(({ since, fault }) => [since, fault.path, fault.message])]);
     if (now === this.#told) return;
     this.#told = now;
     this.emit("state", this.state);

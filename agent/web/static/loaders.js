@@ -1,15 +1,21 @@
 // Reading, one at a time and until it succeeds: whatever a view holds of the agent comes through a loader, and the page knows which are behind.
 
-import { Problem } from "./api.js";
+import { noting, Problem } from "./api.js";
+import { t } from "./strings.js";
 
 const FIRST_RETRY_MS = 500;
 const MOST_RETRY_MS = 5000;
 /** What a loader may need for a second try before the page says that what it shows may be old. */
 const GRACE_MS = 2000;
-/** Answers about what was asked for, which asking again would not change. */
-const REFUSALS = new Set([400, 404, 409, 410, 412, 422]);
+/** And what a single try may take before it says so, though it may still succeed. */
+const READING_MS = 3000;
+/** Of all that the client is to blame for, what asking again may change: there is a session again, or the agent has time. */
+const PASSING = new Set([401, 408, 429]);
 
-/** The loaders whose last read failed, and what the page wants to know of them. */
+/** Whether it is an answer about what was asked for, which asking again would not change. */
+const isRefusal = ({ status }) => status >= 400 && status < 500 && !PASSING.has(status);
+
+/** The loaders that read now, those whose last read failed, and what the page wants to know of them. */
 class Loaders {
   #failing = new Set();
   #running = new Set();
@@ -25,10 +31,13 @@ class Loaders {
     return this.#running.size > 0;
   }
 
-  /** Those that are behind: `{since, fault}`, `since` when they read last, null for never. */
+  /** Those that are behind: `{since, fault}`, `since` when they read last, null for never; `fault` has a `message`, a `hint` and a `path`. */
   behind() {
-    const late = Date.now() - GRACE_MS;
-    return [...this.#failing].filter((loader) => loader.begun <= late && loader.wanted()).map(({ readAt, fault }) => ({ since: readAt, fault }));
+    const now = Date.now();
+    const failing = [...this.#failing].filter(({ failingFrom }) => now - failingFrom >= GRACE_MS);
+    const reading = [...this.#running].filter((loader) => !this.#failing.has(loader) && now - loader.begun >= READING_MS);
+    return [...failing, ...reading].filter((loader) => loader.wanted())
+      .map(({ readAt, fault, path }) => ({ since: readAt, fault: fault ?? { message: t("stale.reading"), hint: "", path } }));
   }
 
   /** Try again now. */
@@ -51,14 +60,20 @@ export const loaders = new Loaders();
 
 class Loader {
   wanted;
-  /** Why there is no answer, while there is none. */
+  /** Why what was wanted is not there, while it is not: a problem, or what is like one. */
   fault = null;
-  /** When the first of the tries began to which there was none. */
+  /** When the first of the tries began that failed, while they do. */
+  failingFrom = 0;
+  /** When the last try began. */
   begun = 0;
   readAt = null;
+  /** What is read, as far as that is known. */
+  path = "";
   #load;
   #refused;
   #refusal = null;
+  /** The fault of the page that was reported: it comes with each try. */
+  #reported = null;
   #running = null;
   #again = false;
   #timer = 0;
@@ -75,7 +90,6 @@ class Loader {
       this.#again = true;
       return this.#running;
     }
-    loaders.runs(this, true);
     this.#running = this.#run();
     return this.#running;
   }
@@ -88,40 +102,51 @@ class Loader {
       } while (this.#again);
     } finally {
       this.#running = null;
-      loaders.runs(this, false);
     }
   }
 
   async #try() {
-    const begun = Date.now();
     clearTimeout(this.#timer);
+    this.begun = Date.now();
+    loaders.runs(this, true);
+    let fault = null;
     try {
-      await this.#load();
+      const { given, path } = noting(this.#load);
+      if (path) this.path = path;
+      await given;
       this.readAt = new Date();
-      this.#answered(null);
-    } catch (fault) {
-      if (fault instanceof Problem && !REFUSALS.has(fault.status)) {
-        if (this.fault === null) this.begun = begun;
-        this.fault = fault;
-        loaders.fails(this, true);
-        this.#later();
-      } else {
-        this.#answered(fault);
-      }
+    } catch (thrown) {
+      fault = thrown;
     }
+    loaders.runs(this, false);
+    if (fault === null || (fault instanceof Problem && isRefusal(fault))) this.#answered(fault);
+    else this.#failed(fault);
+    if (Date.now() - this.begun >= READING_MS) loaders.changed();
   }
 
-  /** There was an answer, if not what was wanted. A fault that is none of the agent's is one of the page: it is reported, and all goes on. */
-  #answered(fault) {
-    this.fault = null;
-    this.#wait = FIRST_RETRY_MS;
-    loaders.fails(this, false);
-    if (this.#refusal !== null && this.#refusal.message !== fault?.message) loaders.recovered(this.#refusal);
-    this.#refusal = fault instanceof Problem ? fault : null;
-    if (fault === null) return;
+  /** There was no answer, or one with which the page could not do what it should: what is shown is from before. */
+  #failed(fault) {
+    if (this.fault === null) this.failingFrom = this.begun;
+    if (fault instanceof Problem) {
+      this.fault = fault;
+    } else {
+      if (String(fault) !== this.#reported) reportError(fault);
+      this.#reported = String(fault);
+      this.fault = { message: t("stale.fault"), hint: t("stale.fault-hint"), path: this.path };
+      this.#wait = MOST_RETRY_MS;
+    }
+    loaders.fails(this, true);
+    this.#later();
+  }
+
+  /** There was an answer, if not what was wanted. */
+  #answered(refusal) {
+    this.#forget();
+    if (this.#refusal !== null && this.#refusal.message !== refusal?.message) loaders.recovered(this.#refusal);
+    this.#refusal = refusal;
+    if (refusal === null) return;
     try {
-      if (this.#refusal === null) throw fault;
-      this.#refused(fault);
+      this.#refused(refusal);
     } catch (unexpected) {
       reportError(unexpected);
     }
@@ -138,6 +163,7 @@ class Loader {
 
   #forget() {
     this.fault = null;
+    this.#reported = null;
     this.#wait = FIRST_RETRY_MS;
     loaders.fails(this, false);
   }
@@ -145,7 +171,8 @@ class Loader {
 
 /**
  * Calls `load` one at a time: asked again while it runs, it runs once more afterwards. What fails for want of an answer is tried again until
- * it succeeds, as long as it is `wanted`; that it is behind, the page tells. What the agent refuses is given to `refused`.
+ * it succeeds, as long as it is `wanted`, and so is what the page itself fails at; that it is behind, or takes long, the page tells. What the
+ * agent refuses is given to `refused`.
  */
 export function serially(load, refused = () => {}, wanted = () => true) {
   const loader = new Loader(load, refused, wanted);

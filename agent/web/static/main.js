@@ -111,9 +111,12 @@ async function mount(name, panel) {
   }
 }
 
-function tellFailed(name, { section }) {
-  fill(section, h("div", { class: "panel-head" }, h("h1", {}, t(`nav.${name}`))),
-    h("p", { class: "fault", role: "alert" }, t("shell.panel-failed")), h("p", {}, button(t("shell.panel-again"), () => route())));
+/** Of a module that could not be had a browser may remember that for as long as the page is open, also of those that it needs in turn. */
+function tellFailed(name, panel) {
+  panel.failures += 1;
+  const reload = panel.failures > 1 && button(t("shell.reload"), () => location.reload());
+  fill(panel.section, h("div", { class: "panel-head" }, h("h1", {}, t(`nav.${name}`))),
+    h("p", { class: "fault", role: "alert" }, t("shell.panel-failed")), h("p", {}, button(t("shell.panel-again"), () => route()), reload));
 }
 
 async function route() {
@@ -133,7 +136,7 @@ async function route() {
     // Panels stay when another one is shown: nothing that was typed, opened or scrolled to is lost.
     const section = h("section", { class: "panel", "data-panel": name });
     main.append(section);
-    mounted.set(name, { section, view: null, mounting: null });
+    mounted.set(name, { section, view: null, mounting: null, failures: 0 });
   }
   const panel = mounted.get(name);
   panel.section.hidden = false;
@@ -163,7 +166,6 @@ function showConnection() {
   const waits = live.state === "connecting" && document.getElementById("stale").hidden;
   if (old && waits) connecting = setTimeout(() => showStale(true), CONNECTING_MS);
   else showStale(old);
-  if (live.state === "live") takeBack(({ code }) => code === UNREACHABLE);
 }
 
 function showStale(old) {
@@ -177,14 +179,20 @@ function showStale(old) {
 function staleText() {
   const since = live.since ? time(live.since) : "";
   if (live.behind.length) {
-    const what = [...new Set(live.behind.map(({ fault: { path } }) => placeOf(path)))].join(", ");
-    return t(since ? "stale.behind" : "stale.unread", { since, what, why: said(live.behind[0].fault) });
+    const read = live.behind.filter((each) => each.since !== null);
+    const unread = live.behind.filter((each) => each.since === null);
+    return [read.length && t("stale.behind", { since, ...whatAndWhy(read) }), unread.length && t("stale.unread", whatAndWhy(unread))].filter(Boolean).join(" ");
   }
   if (live.state === "logged-out") return t("stale.logged-out", { since });
   return t("stale.lost", { since }) + (live.fault && live.fault.code !== UNREACHABLE ? ` (${live.fault.message})` : "");
 }
 
+function whatAndWhy(behind) {
+  return { what: [...new Set(behind.map(({ fault: { path } }) => placeOf(path)))].join(", "), why: said(behind[0].fault) };
+}
+
 function placeOf(path) {
+  if (!path) return t(`nav.${parsed().panel}`); // a view asks for what it has first while it is looked at
   const first = path.split(/[/?]/)[2];
   return Object.hasOwn(PLACES, first) ? t(`nav.${PLACES[first]}`) : path;
 }

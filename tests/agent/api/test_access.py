@@ -1,5 +1,6 @@
 """Who may read and who may write: the kernel says who is there."""
 
+import asyncio
 import grp
 import json
 import os
@@ -9,17 +10,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Awaitable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.api.access import MEMBERSHIP_SECONDS, Client, Memberships, client_of, group_id, groups_of, user_name
+from agent.api.access import MEMBERSHIP_SECONDS, Client, NameService, client_of, group_id, groups_of, may_write, user_name
 from agent.api.app import OPERATIONS
 from agent.api.routes import Access
 from agent.bootstrap import init
 from scripts.cluster.nodes import free_ports
+from store.errors import UnavailableError
 
 NOBODY = 65534
 ADMINS = grp.getgrgid(1).gr_name
@@ -159,10 +163,111 @@ async def test_the_name_service_is_asked_once_in_a_few_seconds() -> None:
         asked.append(uid)
         return frozenset({uid + len(asked)})
 
-    memberships = Memberships(lookup, lambda: now)
-    assert await memberships.of(10) == await memberships.of(10) == {11}
-    assert await memberships.of(20) == {22}
+    service = NameService(lambda: now)
+    assert await service.ask(lookup, 10) == await service.ask(lookup, 10) == {11}
+    assert await service.ask(lookup, 20) == {22}
     now += MEMBERSHIP_SECONDS - 0.1
-    assert await memberships.of(10) == {11} and asked == [10, 20]
+    assert await service.ask(lookup, 10) == {11} and asked == [10, 20]
     now += 0.1
-    assert await memberships.of(10) == {13} and asked == [10, 20, 10]
+    assert await service.ask(lookup, 10) == {13} and asked == [10, 20, 10]
+
+
+class Hanging:
+    """Lookups that hang until they are let go, and who was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.go = threading.Event()
+
+    def __call__(self, key: Any) -> Any:
+        self.asked.append(key)
+        assert self.go.wait(60)
+        return 7
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    lookup = Hanging()
+    yield lookup
+    lookup.go.set()
+
+
+async def unavailable(asking: Awaitable[Any]) -> UnavailableError:
+    with pytest.raises(UnavailableError) as caught:
+        await asking
+    assert caught.value.code == "names-unavailable" and caught.value.hint and "\n" not in caught.value.message
+    return caught.value
+
+
+@pytest.mark.anyio
+async def test_those_who_ask_at_once_for_the_same_wait_for_one_answer(hanging: Hanging) -> None:
+    service = NameService()
+    asking = [asyncio.create_task(service.ask(hanging, 10)) for _ in range(5)]
+    asking[0].cancel()
+    await asyncio.gather(asking[0], return_exceptions=True)
+    hanging.go.set()
+    assert await asyncio.gather(*asking[1:]) == [7] * 4 and hanging.asked == [10]
+
+
+@pytest.mark.anyio
+async def test_a_name_service_that_hangs_holds_up_nobody_for_long(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.api.access.LOOKUP_SECONDS", 0.05)
+    service, before = NameService(), threading.active_count()
+    for _ in range(3):
+        for key in range(20):
+            assert str(key) in (await unavailable(service.ask(hanging, key))).message
+    assert threading.active_count() <= before + 2 and len(hanging.asked) == 2, "the others are never begun"
+    monkeypatch.setattr("agent.api.access.LOOKUP_SECONDS", 30)
+    hanging.go.set()
+    assert await asyncio.gather(*(service.ask(hanging, key) for key in range(20))) == [7] * 20
+    assert sorted(hanging.asked) == list(range(20)), "what was asked in vain is not asked anew"
+
+
+@pytest.mark.anyio
+async def test_a_lookup_that_fails_is_an_answer_that_is_missing() -> None:
+    def failing(_: int) -> int:
+        raise OSError("no")
+
+    service = NameService()
+    await unavailable(service.ask(failing, 1))
+    assert await service.ask(lambda uid: uid + 1, 1) == 2, "the thread goes on"
+
+
+@pytest.mark.anyio
+async def test_while_no_name_is_told_a_user_is_a_number(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = NameService()
+    assert await service.name(0) == "root" and await service.name(4_000_000_000) == "4000000000"
+    monkeypatch.setattr("agent.api.access.LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr("agent.api.access.user_name", hanging)
+    assert await service.name(0) == "0"
+
+
+@pytest.mark.anyio
+async def test_a_name_service_that_hangs_stops_web_sessions_and_nobody_on_the_socket(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("agent.api.access.names", NameService(lambda: now))
+    member, other = Client(1, NOBODY, frozenset({1})), Client(1, NOBODY, frozenset({2}))
+    assert await may_write(member, ADMINS) and not await may_write(other, ADMINS)
+    now += MEMBERSHIP_SECONDS
+    monkeypatch.setattr("agent.api.access.LOOKUP_SECONDS", 0.05)
+    for name in ("group_id", "groups_of"):
+        monkeypatch.setattr(f"agent.api.access.{name}", hanging)
+    assert await may_write(member, ADMINS) and not await may_write(other, ADMINS), "by the id that was known last"
+    assert await may_write(Client(1, 0, frozenset()), "other") and await may_write(Client(1, 0, frozenset(), "web"), "other")
+    await unavailable(may_write(replace(member, session="web"), ADMINS))
+    await unavailable(may_write(member, "other"))
+
+
+def test_a_node_whose_name_service_hangs_answers(open_node: Any, hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.api.access.names", service := NameService())
+    monkeypatch.setattr("agent.api.web.names", service)
+    monkeypatch.setattr("agent.api.access.LOOKUP_SECONDS", 0.05)
+    for name in ("user_name", "group_id", "groups_of"):
+        monkeypatch.setattr(f"agent.api.access.{name}", hanging)
+    me, write = ask_as(open_node, NOBODY, [1], ("GET", "/v1/whoami"), ("POST", "/v1/members/tokens"))
+    assert me[0] == 200 and me[1]["user"] == str(NOBODY) and me[1]["may_write"] is None
+    assert write[0] == 503 and write[1]["code"] == "names-unavailable"
+    [[status, root]] = ask_as(open_node, 0, [0], ("GET", "/v1/whoami"))
+    assert status == 200 and root["user"] == "0" and root["may_write"] is True

@@ -1,19 +1,24 @@
 """The page's port, when somebody without a session takes as many connections as there are, or never ends a request."""
 
 import contextlib
+import itertools
 import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agent.bootstrap import init
+from agent.web.connections import PageProtocol
 from scripts.cluster.nodes import free_ports, wait_for
 from store.limits import limit
 
 SOON = 0.3
+LATER = 2.0
+"""What a loaded machine can keep."""
 TRICKLE = 0.02
 WAIT = 10
 
@@ -56,9 +61,8 @@ def status(connection: socket.socket) -> int:
     return int(told.split()[1])
 
 
-@pytest.fixture
-def cookie(web_node: Any) -> str:
-    """The cookie of a session, as a header."""
+def log_in(web_node: Any) -> str:
+    """The cookie of a new session, as a header."""
     secret = web_node.ask("POST", "/v1/web/links").json["url"].partition("#")[2]
     body = f'{{"link": "{secret}"}}'
     with connected(web_node) as connection:
@@ -67,6 +71,18 @@ def cookie(web_node: Any) -> str:
     assert " 204 " in answer
     (line,) = (line for line in answer.splitlines() if line.lower().startswith("set-cookie:"))
     return f"Cookie: {line.partition(':')[2].partition(';')[0].strip()}"
+
+
+@pytest.fixture
+def cookie(web_node: Any) -> str:
+    """A session's cookie."""
+    return log_in(web_node)
+
+
+@pytest.fixture
+def other_cookie(web_node: Any) -> str:
+    """Another session's cookie."""
+    return log_in(web_node)
 
 
 def trickled(connection: socket.socket, data: bytes) -> float:
@@ -121,12 +137,12 @@ def test_a_login_must_be_sent_in_time(web_node: Any, monkeypatch: pytest.MonkeyP
 
 def test_a_body_in_time_is_taken_and_the_connection_goes_on(web_node: Any, cookie: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused before its body came does not end the connection, and idling is no head that is owed."""
-    monkeypatch.setattr("agent.api.access.HEAD_SECONDS", SOON)
+    monkeypatch.setattr("agent.api.access.HEAD_SECONDS", LATER)
     with connected(web_node) as connection:
         connection.sendall(head(web_node, "POST /v1/apply", "Content-Length: 3"))
         assert status(connection) == 401
         connection.sendall(b"{ }")
-        connection.settimeout(3 * SOON)
+        connection.settimeout(1.5 * LATER)
         with pytest.raises(TimeoutError):
             connection.recv(1)
         connection.settimeout(WAIT)
@@ -183,7 +199,7 @@ def test_a_connection_whose_session_has_ended_is_a_strangers(web_node: Any, cook
     open_now = web_node.node.web._server.server_state.connections
 
     def strangers() -> int:
-        return int(web_node.call(lambda: sum(each.stranger_since is not None for each in open_now)))
+        return int(web_node.call(lambda: sum(each.session == "" for each in open_now)))
 
     wait_for("nobody is left", lambda: not open_now)
     with connected(web_node) as connection:
@@ -193,3 +209,80 @@ def test_a_connection_whose_session_has_ended_is_a_strangers(web_node: Any, cook
         web_node.ask("DELETE", "/v1/web/sessions")
         connection.sendall(head(web_node, "GET /v1/whoami", cookie))
         assert status(connection) == 401 and strangers() == 1
+
+
+def begun(node: Any, stack: contextlib.ExitStack, cookie: str) -> socket.socket:
+    """A connection that has shown a session."""
+    connection = stack.enter_context(connected(node))
+    connection.sendall(head(node, "GET /v1/whoami", cookie))
+    assert status(connection) == 200
+    return connection
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the other end closes it, or has."""
+    try:
+        return connection.recv(65536) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_session_has_its_share_and_its_newest_connections_go_before_its_oldest(web_node: Any, cookie: str, other_cookie: str) -> None:
+    open_now = web_node.node.web._server.server_state.connections
+    wait_for("nobody is left", lambda: not open_now)
+    with contextlib.ExitStack() as stack:
+        other = begun(web_node, stack, other_cookie)
+        most = limit("web_session_connections")
+        held = [begun(web_node, stack, cookie) for _ in range(2 * most)]
+        assert all(closed(each) for each in held[:most])
+        assert web_node.call(lambda: len(open_now)) == most + 1
+        for each in (other, *held[most:]):
+            each.sendall(head(web_node, "GET /v1/whoami", other_cookie if each is other else cookie))
+            assert status(each) == 200
+
+
+def test_as_many_as_all_sessions_may_hold_are_served(web_node: Any) -> None:
+    """No session loses anything by what others hold."""
+    open_now = web_node.node.web._server.server_state.connections
+    wait_for("nobody is left", lambda: not open_now)
+    cookies = [log_in(web_node) for _ in range(1 + limit("api_clients") // limit("web_session_connections"))]
+    with contextlib.ExitStack() as stack:
+        held = [(begun(web_node, stack, cookie), cookie) for cookie in cookies for _ in range(limit("web_session_connections"))]
+        assert len(held) > limit("api_clients")
+        for connection, cookie in held:
+            connection.sendall(head(web_node, "GET /v1/whoami", cookie))
+            assert status(connection) == 200
+
+
+def test_those_whose_session_has_ended_are_as_few_as_strangers(web_node: Any) -> None:
+    open_now = web_node.node.web._server.server_state.connections
+    wait_for("nobody is left", lambda: not open_now)
+    with contextlib.ExitStack() as stack:
+        cookies = [log_in(web_node) for _ in range(1 + limit("web_strangers") // limit("web_session_connections"))]
+        held = [begun(web_node, stack, cookie) for cookie in cookies for _ in range(limit("web_session_connections"))]
+        assert web_node.call(lambda: len(open_now)) == len(held) > limit("web_strangers")
+        web_node.ask("DELETE", "/v1/web/sessions")
+        wait_for("the oldest are closed", lambda: len(open_now) <= limit("web_strangers"))
+        assert sum(each.session == "" for each in list(open_now)) == limit("web_strangers")
+
+
+@pytest.mark.parametrize("session", ["", "x"])
+def test_a_connection_that_was_shown_out_shows_out_nobody(session: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.web.connections.limit", lambda _: 2)
+    loop = SimpleNamespace(time=itertools.count().__next__)
+    open_now: set[Any] = set()
+    made = []
+    for _ in range(3):
+        each: Any = PageProtocol.__new__(PageProtocol)
+        each.connections, each.loop, each.transport = open_now, loop, SimpleNamespace(abort=lambda: None)
+        made.append(each)
+        open_now.add(each)
+        each.meet(session)
+    assert open_now == set(made[1:])
+    made[0].meet("y")
+    made[0].meet(session)
+    assert open_now == set(made[1:]) and made[0].session == session
+    made[2].meet("y")
+    open_now.add(made[0])
+    made[2].meet(session)
+    assert open_now == {made[1], made[2]}

@@ -138,3 +138,16 @@ def test_a_web_session_gets_no_link() -> None:
     with pytest.raises(PathmeshError) as caught:
         WebService("127.0.0.1:7980", "x").offer(Client(1, 0, frozenset(), "abc"))
     assert caught.value.code == "forbidden"
+
+
+@pytest.mark.anyio
+async def test_a_session_that_a_clock_put_back_has_ended_stays_ended() -> None:
+    now = 1_700_000_000.0
+    web = WebService("127.0.0.1:7980", "x", lambda: now)
+    opened = web.redeem(web.offer(ROOT).partition("#")[2])
+    async with following(web, opened.session) as ended:
+        now -= 3600
+        assert web.sessions() == ()
+        await until(lambda: ended == [opened.session.label])
+    now += 3600
+    assert web.find(opened.secret) is None and web.end_all() == ()

@@ -81,8 +81,10 @@ def test_a_session_ends_at_its_time_or_when_it_is_ended() -> None:
 def test_a_clock_that_was_put_back_lets_no_session_live_longer() -> None:
     sessions = Sessions(source())
     opened = logged_in(sessions)
-    assert sessions.find(opened.secret, NOW - CLOCK_STEP_SECONDS) is not None
-    assert sessions.find(opened.secret, NOW - CLOCK_STEP_SECONDS - 1) is None
+    early = NOW - CLOCK_STEP_SECONDS
+    assert sessions.find(opened.secret, early) and sessions.held(early) == (opened.session,) and not sessions.expire(early)
+    assert sessions.find(opened.secret, early - 1) is None and sessions.held(early - 1) == ()
+    assert sessions.expire(early - 1) == (opened.session.id,) and sessions.find(opened.secret, NOW) is None
 
 
 def test_links_are_bounded() -> None:

@@ -3,6 +3,7 @@
 import { write } from "../api.js";
 import { h, text } from "../dom.js";
 import { serially } from "../live.js";
+import { said } from "../notices.js";
 import { t } from "../strings.js";
 import { Editor } from "./editor.js";
 import { paintFaults } from "./option_form.js";
@@ -19,7 +20,7 @@ export class Overrides {
   constructor({ app, changed }) {
     this.#changed = changed;
     this.editor = new Editor({ label: t("configuration.overrides"), changed: () => this.#typed() });
-    this.check = serially(() => this.#check(), app.failed);
+    this.check = serially(() => this.#check(), (fault) => this.#unchecked(fault));
     this.state = h("p", { class: "muted", role: "status" });
     this.faults = h("ul", { class: "faults" });
     this.element = h("div", { class: "part" }, h("p", { class: "muted prose" }, t("configuration.overrides-what")), this.faults, this.editor.element, this.state);
@@ -74,6 +75,13 @@ export class Overrides {
     this.#changed();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.check(), TYPING_MS);
+  }
+
+  /** The agent will not check this text: what was found in another one says nothing of it. */
+  #unchecked(fault) {
+    this.refused([]);
+    text(this.state, said(fault));
+    this.#changed();
   }
 
   async #check() {

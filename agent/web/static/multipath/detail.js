@@ -79,7 +79,7 @@ export class Detail {
   async #renew() {
     if (!this.#seen) return;
     this.#paintAll();
-    if (this.#asked || this.#app.live.state !== "live") return;
+    if (this.#asked || !this.#app.live.connected) return;
     this.#asked = true;
     await this.load();
     this.#asked = false;

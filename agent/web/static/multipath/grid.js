@@ -28,6 +28,8 @@ export class Grid {
   #conflicts = new Map();
   #pattern = null;
   #asked = false;
+  /** Rows beside the view that are others now. */
+  #later = new Set();
   #printing = false;
   // Where the view is, as the browser told it: asking for it while rows are written would make it lay them out in between.
   #top = 0;
@@ -176,15 +178,19 @@ export class Grid {
     this.#layout();
   }
 
-  /** These rows are others now, or all if null. */
+  /** These rows are others now, or all if null. Those that are kept beside the view are written in the next frame. */
   update(keys) {
     const changed = [];
+    const [first, last] = this.#seen();
     for (const [key, view] of this.#views) {
       if (keys !== null && !keys.has(key)) continue;
       const row = this.#rows(key);
       if (row === undefined) continue;
-      changed.push(...view.paint(row));
+      const index = this.#index.get(key);
+      if (index >= first && index < last) changed.push(...view.paint(row));
+      else this.#later.add(key);
     }
+    if (this.#later.size) this.#ask();
     for (const [key, { content }] of this.#open) {
       const row = this.#rows(key);
       if (row !== undefined && (keys === null || keys.has(key))) content.update(row);
@@ -199,10 +205,7 @@ export class Grid {
   #ask() {
     if (this.#asked) return;
     this.#asked = true;
-    requestAnimationFrame(() => {
-      this.#asked = false;
-      this.render();
-    });
+    requestAnimationFrame(() => this.#renderLater());
   }
 
   #layout() {
@@ -231,11 +234,27 @@ export class Grid {
     return Math.max(0, Math.floor((pixels - extra) / ROW_PX));
   }
 
+  /** The indices of the first row that can be seen and of the one after the last. */
+  #seen() {
+    return this.#printing ? [0, this.#order.length] : [this.#at(this.#top), this.#at(this.#top + this.#view) + 1];
+  }
+
+  #renderLater() {
+    this.#asked = false;
+    for (const key of this.#later) {
+      const row = this.#rows(key);
+      if (row !== undefined) this.#views.get(key)?.paint(row);
+    }
+    this.#later.clear();
+    this.render();
+  }
+
   /** Make what can be seen now, and let go of what is far from it. */
   render() {
     if (this.#pattern === null) return;
-    const first = this.#printing ? 0 : Math.max(0, this.#at(this.#top) - OVERSCAN);
-    const last = this.#printing ? this.#order.length : Math.min(this.#order.length, this.#at(this.#top + this.#view) + OVERSCAN + 1);
+    const [from, to] = this.#seen();
+    const first = Math.max(0, from - OVERSCAN);
+    const last = Math.min(this.#order.length, to + OVERSCAN);
     const wanted = new Set(this.#order.slice(first, last));
     for (const key of this.#open.keys()) wanted.add(key);
     const { key: active } = this.#cursor;

@@ -33,7 +33,8 @@ function rowOf(brief) {
     state: brief.state,
     since: brief.since,
     cells,
-    flags: [...new Set([...cells.values()].flatMap(({ flags }) => flags))],
+    // What was remarkable of a node that is not heard is no more than its cell's last known state.
+    flags: [...new Set([...cells.values()].filter(({ last }) => last === null).flatMap(({ flags }) => flags))],
   };
 }
 
@@ -55,9 +56,11 @@ export class Matrix extends Store {
   loaded = false;
   /** How far each node's word goes: `{state, age_seconds}` by name. */
   nodes = new Map();
+  #live;
 
   constructor(live, failed) {
     super();
+    this.#live = live;
     this.load = serially(() => this.#load(), failed);
     // The stream tells the version whenever it begins, also after a connection was lost.
     live.on("matrix", ({ version }) => version !== this.version && this.load());
@@ -65,7 +68,8 @@ export class Matrix extends Store {
 
   async #load() {
     const since = this.version === null ? "" : `&changed_since=${this.version}`;
-    const answer = (await early()) ?? (await get(`/v1/matrix?brief=true${since}`));
+    const first = early();
+    const answer = (first && (await first)) ?? (await get(`/v1/matrix?brief=true${since}`));
     received(answer.version);
     const rows = answer.resources.filter((brief) => KINDS.has(brief.kind)).map(rowOf);
     if (since === "" || answer.whole) {
@@ -79,6 +83,9 @@ export class Matrix extends Store {
     if (!this.loaded) {
       this.loaded = true;
       this.emit("loaded");
+      // What was told before anybody listened is not told again.
+      const told = this.#live.matrixVersion ?? answer.version;
+      if (told !== answer.version) this.load();
     }
   }
 

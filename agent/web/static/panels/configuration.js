@@ -325,8 +325,12 @@ class Configuration {
     if (fault.code === "stale-digest") {
       this.#saving = false;
       await this.load();
-      if (this.#dirty && (await this.#compare())) this.#app.notice(t("configuration.compared"));
-      return;
+      const { sections, text: overrides } = this.#moved;
+      if (!this.#dirty) return;
+      if (sections || overrides) {
+        if (await this.#compare()) this.#app.notice(t("configuration.compared"));
+        return;
+      } // what others wrote could not be read: the refusal is told
     }
     const own = fault.problems.filter(({ key }) => key === OVERRIDES);
     if (own.length) this.#parts.overrides.refused(own);

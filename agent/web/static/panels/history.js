@@ -153,7 +153,7 @@ class History {
       }
     }
     this.fault.hidden = true;
-    this.#merge(answer, most);
+    this.#merge(answer);
     this.#loaded = true;
     this.#paint();
   }

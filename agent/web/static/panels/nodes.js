@@ -61,7 +61,7 @@ class Nodes {
   async #ask() {
     clearTimeout(this.#timer);
     const begun = performance.now();
-    if (this.#app.live.state === "live" && !document.hidden) await Promise.all([this.#app.nodes.ask(), this.members.ask(), this.seen.ask()]);
+    if (this.#app.live.connected && !document.hidden) await Promise.all([this.#app.nodes.ask(), this.members.ask(), this.seen.ask()]);
     if (!this.#visible) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#ask(), Math.max(EVERY_MS, REST * (performance.now() - begun)));
