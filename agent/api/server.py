@@ -11,7 +11,9 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from agent.api.access import LocalProtocol, PatientProtocol, group_id
+from agent.api.access import LocalProtocol
+from agent.api.patience import PatientProtocol
+from agent.name_service import group_id
 from agent.settings import ApiSettings
 from store.errors import UnavailableError
 from store.limits import limit

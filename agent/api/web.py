@@ -8,8 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agent import __version__
-from agent.api.access import Client, may_write, names
+from agent import __version__, name_service
+from agent.api.access import Client, may_write
 from agent.api.responses import json_response
 from agent.api.routes import Access, Operation
 from agent.cell_view import iso
@@ -28,7 +28,7 @@ async def get_whoami(node: Node, request: Request) -> Response:
     return json_response(
         {
             "uid": client.uid,
-            "user": await names.name(client.uid),
+            "user": await name_service.names.name(client.uid),
             "may_write": writes,
             "session": client.session or None,
             "node": node.birth.name,
@@ -72,7 +72,7 @@ def _only_on_the_socket(request: Request) -> None:
 
 
 async def _describe(sessions: Sequence[Session]) -> list[dict[str, Any]]:
-    users = await asyncio.gather(*(names.name(session.who.uid) for session in sessions))
+    users = await asyncio.gather(*(name_service.names.name(session.who.uid) for session in sessions))
     return [
         {"label": session.label, "uid": session.who.uid, "user": user, "began": iso(session.began), "expires": iso(session.expires)}
         for session, user in zip(sessions, users, strict=True)

@@ -8,7 +8,7 @@ than its share.
 from collections.abc import Iterable
 from typing import Any
 
-from agent.api.access import PatientProtocol
+from agent.api.patience import PatientProtocol
 from store.limits import limit
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -365,3 +365,36 @@ def plant_edits() -> Callable[..., None]:
 def eventually() -> Callable[..., Any]:
     """See `until`; for coroutines."""
     return until
+
+
+class Hanging:
+    """Lookups that hang until they are let go, and who was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.go = threading.Event()
+
+    def __call__(self, key: Any) -> Any:
+        self.asked.append(key)
+        assert self.go.wait(60)
+        return 7
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    lookup = Hanging()
+    yield lookup
+    lookup.go.set()
+
+
+@pytest.fixture(scope="session")
+def unavailable() -> Callable[..., Any]:
+    """Awaits what must be refused for want of names; the refusal."""
+
+    async def refused(asking: Awaitable[Any]) -> UnavailableError:
+        with pytest.raises(UnavailableError) as caught:
+            await asking
+        assert caught.value.code == "names-unavailable" and caught.value.hint and "\n" not in caught.value.message
+        return caught.value
+
+    return refused

@@ -239,7 +239,7 @@ def test_more_clients_than_the_limit_are_told_so(lone: Any) -> None:
 )
 def test_a_client_that_never_finishes_its_request_is_shown_out(lone: Any, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
     monkeypatch.setattr(lone.server.config, "timeout_keep_alive", 0.2)
-    monkeypatch.setattr("agent.api.access.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("agent.api.patience.HEAD_SECONDS", 0.2)
     head = start.replace(b"\r\n\r\n", f"\r\nIf-Match: {lone.digest('/v1/overrides')}\r\n\r\n".encode())
     lone.client.close()
     with socket.socket(socket.AF_UNIX) as connection:

@@ -180,7 +180,7 @@ def test_a_session_of_who_may_only_read_only_reads(web_node: Any) -> None:
 
 def test_a_session_loses_what_its_user_lost(web_node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group counts that was there when the link was asked for, and is there at the write."""
-    monkeypatch.setattr("agent.api.access.MEMBERSHIP_SECONDS", 0)
+    monkeypatch.setattr("agent.name_service.MEMBERSHIP_SECONDS", 0)
     groups = {pwd.getpwuid(NOBODY).pw_name: [NOBODY, ADMINS]}
     monkeypatch.setattr(os, "getgrouplist", lambda name, primary: groups.get(name, [primary]))
     member, late = acting_for(web_node, NOBODY, ADMINS), acting_for(web_node, NOBODY, NOBODY)

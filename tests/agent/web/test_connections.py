@@ -104,7 +104,7 @@ def trickled(connection: socket.socket, data: bytes) -> float:
     ("begun", "more"), [("", "\r\n"), ("GET /", "x"), ("GET / HTTP/1.1\r\nX: ", "x")], ids=["before", "address", "header"]
 )
 def test_a_head_must_be_whole_in_time_however_its_bytes_come(web_node: Any, monkeypatch: pytest.MonkeyPatch, begun: str, more: str) -> None:
-    monkeypatch.setattr("agent.api.access.HEAD_SECONDS", SOON)
+    monkeypatch.setattr("agent.api.patience.HEAD_SECONDS", SOON)
     with connected(web_node) as connection:
         connection.sendall(begun.encode())
         assert trickled(connection, more.encode()) >= SOON / 2
@@ -114,13 +114,13 @@ def test_so_must_the_next_one(web_node: Any, monkeypatch: pytest.MonkeyPatch) ->
     with connected(web_node) as connection:
         connection.sendall(head(web_node, "GET /login"))
         assert status(connection) == 200
-        monkeypatch.setattr("agent.api.access.HEAD_SECONDS", SOON)
+        monkeypatch.setattr("agent.api.patience.HEAD_SECONDS", SOON)
         connection.sendall(b"GET /")
         assert trickled(connection, b"x") >= SOON / 2
 
 
 def test_a_body_that_nobody_waits_for_must_end_too(web_node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.api.access.HEAD_SECONDS", SOON)
+    monkeypatch.setattr("agent.api.patience.HEAD_SECONDS", SOON)
     with connected(web_node) as connection:
         connection.sendall(head(web_node, "POST /v1/apply", "Content-Length: 100000"))
         assert status(connection) == 401
@@ -128,7 +128,7 @@ def test_a_body_that_nobody_waits_for_must_end_too(web_node: Any, monkeypatch: p
 
 
 def test_a_login_must_be_sent_in_time(web_node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.api.access.HEAD_SECONDS", SOON)
+    monkeypatch.setattr("agent.api.patience.HEAD_SECONDS", SOON)
     monkeypatch.setattr("agent.web.app.limit", lambda name: SOON if name == "request_head_seconds" else limit(name))
     with connected(web_node) as connection:
         connection.sendall(head(web_node, "POST /login", "Content-Length: 4000"))
@@ -137,7 +137,7 @@ def test_a_login_must_be_sent_in_time(web_node: Any, monkeypatch: pytest.MonkeyP
 
 def test_a_body_in_time_is_taken_and_the_connection_goes_on(web_node: Any, cookie: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused before its body came does not end the connection, and idling is no head that is owed."""
-    monkeypatch.setattr("agent.api.access.HEAD_SECONDS", LATER)
+    monkeypatch.setattr("agent.api.patience.HEAD_SECONDS", LATER)
     with connected(web_node) as connection:
         connection.sendall(head(web_node, "POST /v1/apply", "Content-Length: 3"))
         assert status(connection) == 401
