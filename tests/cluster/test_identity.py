@@ -50,8 +50,8 @@ def same(nodes: list[Node]) -> bool:
 
 
 def written(node: Node) -> dict[str, str]:
-    """What apply has put on the host: our drop-ins, and the allow-list."""
-    files = {path.name: path.read_text() for path in (node.etc / "conf.d").glob("*pathmesh*")}
+    """What apply has put on the host: our drop-ins as multipathd reads them, and the allow-list; not a file that is still being written."""
+    files = {path.name: path.read_text() for path in (node.etc / "conf.d").glob("*pathmesh*.conf")}
     return files | {"wwids": (node.etc / "wwids").read_text()}
 
 
