@@ -65,18 +65,28 @@ def absorb(old: Replica, snapshot: Snapshot) -> Absorbed:
     for signed in shared:
         for key in waiting_keys.intersection(signed.edit.changes) if not old.is_void(signed) else ():
             past[key].append(signed.edit)
+    # A deletion can only be written before all that is written of its key: what any of them had seen there counts for the first.
+    existed = {
+        key
+        for signed in waiting
+        for key, value in signed.edit.changes.items()
+        if value is not None and not old.is_void(signed) and _stands(old, key, signed.dot) and _existed(signed.edit, key, past[key])
+    }
     late: list[LateChange] = []
     written: set[str] = set()
     for signed in waiting:
-        change = None if old.is_void(signed) else _late(old, new, signed.edit, past, written)
+        change = None if old.is_void(signed) else _late(old, new, signed.edit, existed, written)
         if change is not None:
             late.append(change)
             written.update(change.changes)
     return Absorbed(new, tuple(late), len(waiting) - len(late))
 
 
-def _late(old: Replica, new: Replica, edit: Edit, past: Mapping[str, list[Edit]], written: Collection[str]) -> LateChange | None:
-    """What is left of an edit that cannot be taken as it is; None if nothing. `written`: the keys of late changes before it."""
+def _late(old: Replica, new: Replica, edit: Edit, existed: Collection[str], written: Collection[str]) -> LateChange | None:
+    """What is left of an edit that cannot be taken as it is; None if nothing.
+
+    `existed`: the keys that had a value which the others know too; `written`: the keys of late changes before it.
+    """
     changes: dict[str, Options | None] = {}
     named: dict[str, tuple[Dot, ...]] = {}
     removed: list[str] = []
@@ -95,7 +105,7 @@ def _late(old: Replica, new: Replica, edit: Edit, past: Mapping[str, list[Edit]]
         # Nothing there, or a deletion that another node may have collected: it must make no difference which of the two.
         elif key in written:
             named[key] = ()
-        elif (present and not replaced) or (not present and _existed(edit, key, past[key])):
+        elif (present and not replaced) or (not present and key in existed):
             removed.append(key)
             named[key] = ()
         changes[key] = value
@@ -103,6 +113,11 @@ def _late(old: Replica, new: Replica, edit: Edit, past: Mapping[str, list[Edit]]
         return None
     reason = f"late: {edit.author}: {edit.reason}" if edit.reason else f"late: {edit.author}"
     return LateChange(changes, named, reason, tuple(removed), edit.wall, edit.lamport, edit.dot)
+
+
+def _stands(replica: Replica, key: str, dot: Dot) -> bool:
+    """Whether what an edit wrote there has not been replaced."""
+    return any(s.dot == dot for s in replica.fold.siblings(key))
 
 
 def _existed(edit: Edit, key: str, past: Iterable[Edit]) -> bool:

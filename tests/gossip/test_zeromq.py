@@ -336,12 +336,17 @@ async def test_hundreds_of_strangers_leave_nothing_behind() -> None:
             await knock(100)
         await until(lambda: node.transport.connections == 0)
         gc.collect()
-        memory, files = resident_bytes(), open_files()
-        for _ in range(6):
-            await knock(100)
-        await until(lambda: node.transport.connections == 0 and open_files() <= files)
-        gc.collect()
-        assert resident_bytes() - memory < 3 * 1024 * 1024
+        files, grown = open_files(), []
+        while len(grown) < 4:  # what every stranger left would be left in each round; what allocators keep comes once
+            memory = resident_bytes()
+            for _ in range(6):
+                await knock(100)
+            await until(lambda: node.transport.connections == 0 and open_files() <= files)
+            gc.collect()
+            grown.append(resident_bytes() - memory)
+            if grown[-1] < 3 * 1024 * 1024:
+                break
+        assert grown[-1] < 3 * 1024 * 1024, grown
         assert node.events == []
 
 

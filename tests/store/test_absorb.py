@@ -221,6 +221,18 @@ def test_two_late_values_of_one_key_conflict_as_they_did(scribe: Any, case: Case
     assert sorted(map(str, values(absorbed.replica, "wwid/7"))) == sorted(map(str, [{"alias": "mine"}, {"alias": "other"}]))
 
 
+def test_a_deletion_of_what_only_the_second_edit_had_seen_stands_beside_both(scribe: Any, case: Case) -> None:
+    case.here({"wwid/7": {"alias": "mine"}})
+    theirs = case.since({"wwid/7": {"alias": "theirs"}})
+    case.old.commit(theirs)
+    case.here({"wwid/7": {"alias": "again"}}, kind=RESOLVE, covers={"wwid/7": [theirs.dot]})
+    case.since({"wwid/7": None})
+    absorbed = case.absorb()
+    assert [late.removed for late in absorbed.late] == [("wwid/7",), ()]
+    write_again(scribe, absorbed)
+    assert sorted(map(str, values(absorbed.replica, "wwid/7"))) == sorted(map(str, [None, {"alias": "mine"}, {"alias": "again"}]))
+
+
 def test_what_a_resolution_left_alone_is_left_alone_again(scribe: Any, case: Case) -> None:
     one = scribe.edit("n1", {"defaults": {"x": "one"}}, case.cluster.fold.clock)
     two = scribe.edit("n3", {"defaults": {"x": "two"}}, case.cluster.fold.clock)
