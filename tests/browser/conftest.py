@@ -28,6 +28,8 @@ ARGUMENTS = (
 CHECKS = Path(__file__).with_name("checks.js").read_text()
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "images"
 WAIT_MS = 10_000
+# the browser's words for a connection that is refused or ends early; which one it is hangs on what it was doing just then
+LOST_CONNECTION = r"net::ERR_(CONNECTION_|SOCKET_NOT_CONNECTED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -160,14 +162,19 @@ def login_link() -> Callable[[Node], str]:
 
 @pytest.fixture
 def visit(browser: Browser, login_link: Callable[[Node], str]) -> Iterator[Callable[..., Visit]]:
-    """Opens a node's page of its own, logged in and live. At the end no page may have had a fault, or an error in its console."""
+    """Opens a node's page of its own, logged in and live. At the end no page may have had a fault, or an error in its console.
+
+    `loses` is for pages whose connection the test takes away.
+    """
     contexts, visits = [], []
 
-    def open_page(node: Node, at: str = "", *, log_in: bool = True, allowed: tuple[str, ...] = (), **options: Any) -> Visit:
+    def open_page(
+        node: Node, at: str = "", *, log_in: bool = True, loses: bool = False, allowed: tuple[str, ...] = (), **options: Any
+    ) -> Visit:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)
-        made = Visit(context.new_page(), list(allowed))
+        made = Visit(context.new_page(), [*allowed, *([LOST_CONNECTION] if loses else ())])
         visits.append(made)
         made.listen()
         if log_in:

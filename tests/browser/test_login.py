@@ -55,7 +55,7 @@ def test_a_wrong_link_and_none(cluster: Any, visit: Any, accessible: Any) -> Non
 
 def test_logging_out_ends_every_tab_and_a_new_link_takes_them_up_again(cluster: Any, visit: Any, login_link: Any, accessible: Any) -> None:
     node = cluster.nodes[0]
-    opened = visit(node, allowed=("status of 401", "ERR_INCOMPLETE_CHUNKED_ENCODING"))
+    opened = visit(node, loses=True, allowed=("status of 401",))
     page, tab = opened.page, opened.page.context.new_page()
     tab.goto(f"{home(node)}/")
     tab.wait_for_selector("#connection[data-state=live]", state="attached")

@@ -161,7 +161,7 @@ def test_a_lost_connection_is_told_and_taken_up_where_it_ended(cluster: Any, vis
     n1, n2, _ = cluster.nodes
     (port,) = free_ports(1)
     relays.start(port, n1.web_port)
-    page = visit(n1, log_in=False, allowed=("ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION")).page
+    page = visit(n1, log_in=False, loses=True).page
     page.goto(login_link(n1).replace(str(n1.web_port), str(port)))
     open_row(page, LUN_A)
     element = cell(page, LUN_A, "n2").element_handle()
@@ -186,8 +186,7 @@ def test_a_lost_connection_is_told_and_taken_up_where_it_ended(cluster: Any, vis
 
 def test_a_restarted_agent_asks_for_a_login_and_the_page_goes_on(cluster: Any, visit: Any, accessible: Any, login_link: Any) -> None:
     _, n2, n3 = cluster.nodes
-    lost = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET", "status of 401")
-    page = visit(n3, allowed=lost).page
+    page = visit(n3, loses=True, allowed=("status of 401",)).page
     open_row(page, LUN_A)
     element = cell(page, LUN_A, "n2").element_handle()
     n3.stop("agent")
