@@ -253,8 +253,9 @@ export class Grid {
   render() {
     if (this.#pattern === null) return;
     const [from, to] = this.#seen();
-    const first = Math.max(0, from - OVERSCAN);
-    const last = Math.min(this.#order.length, to + OVERSCAN);
+    const beside = this.#views.size ? OVERSCAN : 0; // at first only those that are seen
+    const first = Math.max(0, from - beside);
+    const last = Math.min(this.#order.length, to + beside);
     const wanted = new Set(this.#order.slice(first, last));
     for (const key of this.#open.keys()) wanted.add(key);
     const { key: active } = this.#cursor;
@@ -282,6 +283,7 @@ export class Grid {
       }
     }
     place(this.body, elements);
+    if (!beside && this.#views.size) requestAnimationFrame(() => this.#ask()); // the others once these are painted
   }
 
   #make(key) {
