@@ -149,7 +149,8 @@ def test_a_lun_with_an_open_conflict_is_marked_in_the_matrix_and_leads_to_it(tea
     expect(mark).to_be_focused()
     page.keyboard.press("Enter")
     expect(card(page, A)).to_be_visible()
-    assert page.locator(".grid-detail").count() == 0 and "#/conflicts?key=" in page.url
+    page.wait_for_url(lambda url: "#/conflicts?key=" in url)
+    assert page.locator(".grid-detail").count() == 0
     nodes[0].ask(
         "POST",
         f"/v1/conflicts/{A.replace('/', '%2F')}/resolve",

@@ -82,13 +82,14 @@ def test_filters_are_kept_in_the_address(cluster: Any, visit: Any) -> None:
     assert messages and all("LUN vmpool-b" in message for message in messages), "a LUN's edits are found by its alias"
     page.get_by_label("Node", exact=True).select_option("n3")
     page.wait_for_selector("text=No event fits the filter.")
-    assert page.url.endswith("#/events?kind=configuration&node=n3&object=VMPOOL-B")
+    page.wait_for_url(lambda url: url.endswith("#/events?kind=configuration&node=n3&object=VMPOOL-B"))
     page.reload()
     page.wait_for_selector("text=No event fits the filter.")
     assert page.get_by_label("LUN, key or edit").input_value() == "VMPOOL-B"
     page.get_by_role("button", name="Clear the filter").click()
     page.wait_for_selector(".event[data-kind=node], .event[data-kind=agent-started], .event[data-kind=lun]")
-    assert page.url.endswith("#/events") and page.get_by_label("LUN, key or edit").input_value() == ""
+    page.wait_for_url(lambda url: url.endswith("#/events"))
+    assert page.get_by_label("LUN, key or edit").input_value() == ""
 
 
 def test_an_event_leads_to_what_it_is_about(cluster: Any, visit: Any) -> None:

@@ -155,7 +155,7 @@ def test_one_lun_by_its_name_in_the_address_and_one_that_nobody_knows(cluster: A
     search.fill(KEY_B)
     search.press("Enter")
     entry(page, edit)
-    assert "key=wwid%2F" in page.url
+    page.wait_for_url(lambda url: "key=wwid%2F" in url)
     page.go_back()
     page.wait_for_selector(".entry .what:has-text('LUN vmpool-a added')")
     search.fill("nobody-knows-this")
@@ -163,7 +163,8 @@ def test_one_lun_by_its_name_in_the_address_and_one_that_nobody_knows(cluster: A
     page.wait_for_selector(".history > .fault:has-text('there is no such section, LUN or alias')")
     page.get_by_role("button", name="Clear the filter").click()
     entry(page, edit)
-    assert page.locator(".history > .fault").is_hidden() and page.url.endswith("#/history")
+    page.wait_for_url(lambda url: url.endswith("#/history"))
+    assert page.locator(".history > .fault").is_hidden()
 
 
 def test_edits_are_found_by_author_reason_and_what_they_changed(cluster: Any, visit: Any, accessible: Any) -> None:
@@ -175,7 +176,8 @@ def test_edits_are_found_by_author_reason_and_what_they_changed(cluster: Any, vi
     page.get_by_label("Author, reason, text").fill("n1 FIRMWARE vmpool-a")
     page.wait_for_function("() => document.querySelectorAll('.entry').length === 1")
     entry(page, first)
-    assert "1 fits" in page.locator(".history .panel-head").inner_text() and "q=n1+FIRMWARE+vmpool-a" in page.url
+    page.wait_for_url(lambda url: "q=n1+FIRMWARE+vmpool-a" in url)
+    assert "1 fits" in page.locator(".history .panel-head").inner_text()
     accessible(page)
     page.reload()
     entry(page, first)
@@ -188,7 +190,7 @@ def test_edits_are_found_by_author_reason_and_what_they_changed(cluster: Any, vi
     page.get_by_role("button", name="Clear the filter").click()
     entry(page, second)
     assert page.locator(".entry").count() >= count + 2
-    assert page.url.endswith("#/history")
+    page.wait_for_url(lambda url: url.endswith("#/history"))
 
 
 def test_older_edits_come_when_asked_for_and_stay(cluster: Any, visit: Any) -> None:

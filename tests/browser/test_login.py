@@ -20,11 +20,11 @@ def test_a_link_logs_in_and_leaves_no_trace_of_itself(cluster: Any, visit: Any, 
     node = cluster.nodes[0]
     page = visit(node).page
     page.wait_for_selector(".grid-row")
-    assert page.url.rstrip("/") == home(node), "the secret is not in the address any more"
+    page.wait_for_url(lambda url: url.rstrip("/") == home(node))  # the secret is not in the address any more
     assert page.inner_text("#where") == "demo · n1"
     accessible(page)
     page.go_back()
-    assert "#" not in page.url
+    page.wait_for_url(lambda url: "#" not in url)
 
 
 def test_a_link_works_once(cluster: Any, visit: Any, login_link: Any, accessible: Any) -> None:
@@ -38,7 +38,7 @@ def test_a_link_works_once(cluster: Any, visit: Any, login_link: Any, accessible
     assert "used already" in second.inner_text("#what") and "pathmesh web-login" in second.inner_text("#command")
     accessible(second)
     second.goto(f"{home(node)}/")
-    assert second.url == f"{home(node)}/login"
+    second.wait_for_url(f"{home(node)}/login")
 
 
 def test_a_wrong_link_and_none(cluster: Any, visit: Any, accessible: Any) -> None:
@@ -76,7 +76,7 @@ def test_who_is_logged_in_is_not_asked_to_log_in(cluster: Any, visit: Any) -> No
     page = visit(node).page
     page.goto(f"{home(node)}/login")
     page.wait_for_selector("#connection[data-state=live]")
-    assert page.url.rstrip("/") == home(node)
+    page.wait_for_url(lambda url: url.rstrip("/") == home(node))
 
 
 def test_a_place_is_kept_until_there_is_a_session(cluster: Any, visit: Any, login_link: Any) -> None:
@@ -86,16 +86,17 @@ def test_a_place_is_kept_until_there_is_a_session(cluster: Any, visit: Any, logi
     page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
     page.goto(home(node) + place)
     page.wait_for_selector("#command:visible")
-    assert page.url == f"{home(node)}/login{place[1:]}" and "not logged in" in page.inner_text("#what")
+    page.wait_for_url(lambda url: url == f"{home(node)}/login{place[1:]}")
+    assert "not logged in" in page.inner_text("#what")
     page.reload()
     page.wait_for_selector("#command:visible")
     assert f"POST {home(node)}/login" not in asked, "a place is no link"
     page.goto(f"{home(node)}/login#{'x' * 43}")  # the same document: nothing is loaded anew
     page.wait_for_selector("#what:has-text('not known')")
-    assert page.url == f"{home(node)}/login{place[1:]}", "the secret is gone from the address, the place is not"
+    page.wait_for_url(lambda url: url == f"{home(node)}/login{place[1:]}")  # the secret is gone from the address, the place is not
     page.goto(login_link(node))
     page.wait_for_selector("#connection[data-state=live]")
-    assert page.url == home(node) + place
+    page.wait_for_url(lambda url: url == home(node) + place)
     page.wait_for_selector(".panel[data-panel=events]:not([hidden])")
 
 
@@ -109,7 +110,7 @@ def test_a_place_is_gone_to_once_another_tab_has_logged_in(cluster: Any, visit: 
     tab.wait_for_selector("#connection[data-state=live]")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # pages of a browser without a window are never hidden
     page.wait_for_selector("#connection[data-state=live]")
-    assert page.url == f"{home(node)}/#/nodes"
+    page.wait_for_url(f"{home(node)}/#/nodes")
 
 
 @pytest.mark.parametrize("place", ["//evil.example", "/\\evil.example", "/javascript:alert(1)", "/", "/%0d%0a/evil.example"])

@@ -238,7 +238,8 @@ def test_filters_are_in_the_address(cluster: Any, visit: Any, accessible: Any) -
     page.wait_for_selector(".grid-row")
     names = page.locator(".grid-row .lun-name")
     page.get_by_label("Storage", exact=True).select_option("san-lvm")
-    assert names.all_inner_texts() == ["vmpool-a"] and page.url.endswith("#/multipath?storage=san-lvm")
+    page.wait_for_url(lambda url: url.endswith("#/multipath?storage=san-lvm"))
+    assert names.all_inner_texts() == ["vmpool-a"]
     assert "1 of 2 shown" in page.inner_text(".panel-head")
     page.click(".chip[data-state=failed]")
     assert page.locator(".grid-row:visible").count() == 0 and "No LUN fits" in page.inner_text(".empty")
@@ -264,15 +265,18 @@ def test_headers_sort(cluster: Any, visit: Any) -> None:
     names = page.locator(".grid-row .lun-name")
     page.wait_for_selector(".grid-row")
     page.get_by_role("button", name="Size").click()
-    assert names.all_inner_texts() == ["vmpool-b", "vmpool-a"] and page.url.endswith("sort=size")
+    page.wait_for_url(lambda url: url.endswith("sort=size"))
+    assert names.all_inner_texts() == ["vmpool-b", "vmpool-a"]
     page.get_by_role("button", name="Size").click()
-    assert names.all_inner_texts() == ["vmpool-a", "vmpool-b"] and page.url.endswith("sort=-size")
+    page.wait_for_url(lambda url: url.endswith("sort=-size"))
+    assert names.all_inner_texts() == ["vmpool-a", "vmpool-b"]
     page.get_by_role("button", name="Size").click()
-    assert "sort" not in page.url
+    page.wait_for_url(lambda url: "sort" not in url)
     n2.ask_host(f"fail path {device(1, 1)}")
     shows(page, LUN_B, "n2", "degraded")
     page.get_by_role("button", name="n2: ").click()
-    assert names.all_inner_texts() == ["vmpool-b", "vmpool-a"] and page.url.endswith("sort=node%3An2")
+    page.wait_for_url(lambda url: url.endswith("sort=node%3An2"))
+    assert names.all_inner_texts() == ["vmpool-b", "vmpool-a"]
 
 
 # -- who uses no mouse, or a small screen, or paper --------------------------------------------------------------------
@@ -317,7 +321,7 @@ def test_the_grid_is_used_by_keyboard_alone(cluster: Any, visit: Any) -> None:
     page.keyboard.press("ArrowUp")
     assert focused() == "1:2"
     page.keyboard.press("Enter")
-    assert "sort=array" in page.url
+    page.wait_for_url(lambda url: "sort=array" in url)
     assert page.locator(".grid [tabindex='0']").count() == 1, "one stop in the grid, beside what is open"
 
 

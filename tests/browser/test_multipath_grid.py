@@ -237,7 +237,7 @@ def test_an_empty_matrix_leads_to_where_a_lun_is_added(told: Any, accessible: An
     accessible(page)
     empty.get_by_role("link").click()
     page.wait_for_selector(".luns-table:visible")
-    assert page.url.endswith("#/configuration?part=luns")
+    page.wait_for_url(lambda url: url.endswith("#/configuration?part=luns"))
 
 
 def test_a_narrow_screen_shows_the_states_that_there_are(cluster: Any, visit: Any) -> None:

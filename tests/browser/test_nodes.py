@@ -294,9 +294,10 @@ def test_the_address_names_what_is_open_and_german_words(cluster: Any, visit: An
     page = visit(cluster.nodes[0], "#/nodes", locale="de-DE", color_scheme="dark").page
     node(page, "n1").locator("> .opener").focus()
     page.keyboard.press("Enter")
-    assert page.url.endswith("#/nodes?node=n1")
+    page.wait_for_url(lambda url: url.endswith("#/nodes?node=n1"))
     node(page, "n1").locator(".map-name").first.wait_for()
     assert "Wartung" in node(page, "n1").inner_text() and "Wer wen sieht" in page.locator(".reach-part").inner_text()
     accessible(page)
     page.keyboard.press("Enter")
-    assert page.url.endswith("#/nodes") and node(page, "n1").locator(".opened").is_hidden()
+    page.wait_for_url(lambda url: url.endswith("#/nodes"))
+    assert node(page, "n1").locator(".opened").is_hidden()
