@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from scripts.cluster.nodes import Cluster, Node, running, wait_for
 from scripts.cluster.sample import device
@@ -28,8 +28,12 @@ ARGUMENTS = (
 CHECKS = Path(__file__).with_name("checks.js").read_text()
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "images"
 WAIT_MS = 10_000
+expect.set_options(timeout=WAIT_MS)
 # the browser's words for a connection that is refused or ends early; which one it is hangs on what it was doing just then
-LOST_CONNECTION = r"net::ERR_(CONNECTION_|SOCKET_NOT_CONNECTED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+LOST_CONNECTION = (
+    r"net::ERR_(CONNECTION_|SOCKET_NOT_CONNECTED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH"
+    r"|RESPONSE_HEADERS_TRUNCATED)"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,17 +66,18 @@ class Sample:
     overrides: str
 
     def settle(self) -> None:
-        """Until every node knows of every node that it is online, in sync and healthy with this configuration."""
-        for node in self.cluster.nodes:
-            wait_for(f"{node.name} sees the sample, healthy", lambda node=node: self._settled(node), 40)
+        """Until every node knows of every node that it is online, in sync and healthy with this configuration and all of its paths."""
+        wait_for("every node sees the sample, healthy", lambda: all(self._settled(node) for node in self.cluster.nodes), 60)
 
     def _settled(self, node: Node) -> bool:
         status, nodes = node.get("/v1/status"), node.get("/v1/nodes")["nodes"]
         return (
             status["cluster_state"] == "healthy"
             and len(status["luns"]) == 2
+            and all(c["paths"]["usable"] == c["paths"]["expected"] == 2 for lun in status["luns"] for c in lun["nodes"].values())
             and len(nodes) == len(self.cluster.nodes)
-            and all(each["state"] == "online" for each in nodes)
+            and all(each["state"] == "online" and not each["maintenance"] for each in nodes)
+            and all(each["apply"]["state"] == "in-sync" and each["daemon"] == "running" for each in nodes)
             and config_text(node) == self.config
             and node.get("/v1/overrides")["text"] == self.overrides
             and not node.get("/v1/conflicts")["conflicts"]
@@ -186,6 +191,8 @@ def visit(browser: Browser, login_link: Callable[[Node], str]) -> Iterator[Calla
 
     yield open_page
     for context in contexts:
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")  # what a page asks for to the end must not fail the next test
         context.close()
     assert [fault for made in visits for fault in made.unexpected()] == []
 

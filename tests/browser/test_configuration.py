@@ -384,6 +384,7 @@ def test_overrides_that_are_half_typed_are_not_written(nodes: list[Node], panel:
     expect(page.get_by_label("Overrides", exact=True)).to_have_value("# half a li")
 
 
+# What is typed may be checked before the page has read what its lost write became: then the check is stale, too.
 LOST = r"ERR_FAILED|ERR_ABORTED"
 
 
@@ -401,7 +402,7 @@ def lose_answers(page: Page, path: str, method: str) -> None:
 
 
 def test_a_save_whose_answer_is_lost_is_a_save(nodes: list[Node], panel: Any) -> None:
-    page = panel(nodes[0], allowed=(LOST,))
+    page = panel(nodes[0], allowed=(LOST, STALE))
     lose_answers(page, "/v1/config/edits", "POST")
     option(page, "polling-interval").fill("14")
     page.get_by_label("Reason").fill("once")
@@ -421,7 +422,7 @@ def test_a_save_whose_answer_is_lost_is_a_save(nodes: list[Node], panel: Any) ->
 
 
 def test_what_was_typed_after_a_lost_answer_stands_on_what_was_saved(nodes: list[Node], panel: Any) -> None:
-    page = panel(nodes[0], allowed=(LOST,))
+    page = panel(nodes[0], allowed=(LOST, STALE))
     lose_answers(page, "/v1/config/edits", "POST")
     held = Held(page)
     option(page, "polling-interval").fill("14")
@@ -499,7 +500,7 @@ def test_a_lun_that_was_removed_meanwhile_is_asked_about(nodes: list[Node], pane
     view.get_by_role("button", name="Go on with this").click()
     expect(page.locator(f".lun-line[data-wwid='{LUN_B}'][data-change=added]")).to_be_visible()
     save(page)
-    saved(page)
+    agree(page)  # a node that just lets go of its map may have it without its name: that is warned about
     assert sections(nodes[0])[LUN_B] == {"alias": "vmpool-b", "comment": "keep me"}
 
 

@@ -56,8 +56,14 @@ def tear(divided: Cluster) -> Iterator[Callable[..., list[Node]]]:
             len({(n.ask("GET", "/v1/config").digest, n.ask("GET", "/v1/overrides").digest, str(conflicts(n))) for n in divided.nodes}) == 1
         )
 
+    def in_effect() -> bool:
+        # A LUN that a node has not made again yet stands above the others.
+        return converged() and all(
+            n.get("/v1/rollout")["done"] and n.get("/v1/status")["cluster_state"] == "healthy" for n in divided.nodes
+        )
+
     def write(left: Callable[[Node], None], right: Callable[[Node], None], keys: set[str]) -> list[Node]:
-        wait_for("one state everywhere", converged)
+        wait_for("one state everywhere, in effect", in_effect, 40)
         divided.partition([first], others)
         try:
             left(first)
@@ -68,6 +74,7 @@ def tear(divided: Cluster) -> Iterator[Callable[..., list[Node]]]:
         return divided.nodes
 
     yield write
+    wait_for("one state everywhere", converged)  # what is ended here while another node's end of it is on its way is a conflict again
     for key, found in conflicts(first).items():
         first.ask("POST", f"/v1/conflicts/{key.replace('/', '%2F')}/resolve", {"dots": [s["dot"] for s in found["siblings"]], "take": 1})
     wait_for("no conflict anywhere", lambda: converged() and not conflicts(first))

@@ -55,10 +55,14 @@ def test_what_happens_comes_on_top_and_what_is_there_stays(cluster: Any, visit: 
     cursor = first.get_attribute("data-cursor")
     n2.ask_host(f"fail path {device(0, 1)}")
     try:
-        page.wait_for_function(
-            "(cursor) => Number(document.querySelector('.event[data-kind=cell]')?.dataset.cursor) > cursor", arg=int(cursor), timeout=5000
+        newest = page.wait_for_function(
+            """(cursor) => [...document.querySelectorAll('.event[data-kind=cell]')].find((event) => event.dataset.cursor > cursor
+              && event.innerText.includes('LUN vmpool-a on n2 is degraded'))?.dataset.cursor""",
+            arg=int(cursor),
         )
-        came = page.locator(".event[data-kind=cell]").first
+        came = page.locator(f".event[data-cursor='{newest.json_value()}']")
+        cursors = page.locator(".event").evaluate_all("(all) => all.map((event) => Number(event.dataset.cursor))")
+        assert cursors == sorted(cursors, reverse=True), "it is above all that was there"
         assert "LUN vmpool-a" in came.inner_text() and "on n2 is degraded" in came.inner_text()
         assert page.locator(f".event[data-cursor='{cursor}']").get_attribute("data-same") == "yes" and first.is_visible()
         assert came.locator(".state").get_attribute("data-state") == "degraded" and "LUN on a node" in came.inner_text()
@@ -78,6 +82,7 @@ def test_filters_are_kept_in_the_address(cluster: Any, visit: Any) -> None:
     page.get_by_label("LUN, key or edit").fill("VMPOOL-B")
     page.wait_for_function("() => location.hash.includes('object=VMPOOL-B')")
     page.wait_for_selector(".panel-head:has-text('fit')")
+    page.wait_for_selector(".event-what:has-text('LUN vmpool-b')")  # the names come after the events, and what is older still later
     messages = page.locator(".event-what").all_inner_texts()
     assert messages and all("LUN vmpool-b" in message for message in messages), "a LUN's edits are found by its alias"
     page.get_by_label("Node", exact=True).select_option("n3")

@@ -182,6 +182,7 @@ def test_edits_are_found_by_author_reason_and_what_they_changed(cluster: Any, vi
     page.reload()
     entry(page, first)
     assert page.locator(".entry").count() == 1 and page.get_by_label("Author, reason, text").input_value() == "n1 FIRMWARE vmpool-a"
+    wait_for("n2 has it", lambda: n2.ask("GET", f"/v1/history/{first}").status == 200)
     second = change(n2, LUN_A, reason="other", no_path_retry="7")
     wait_for("n1 has it", lambda: n1.ask("GET", f"/v1/history/{second}").status == 200)
     third = change(n1, LUN_A, reason="firmware again", no_path_retry="8")

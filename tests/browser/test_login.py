@@ -21,7 +21,7 @@ def test_a_link_logs_in_and_leaves_no_trace_of_itself(cluster: Any, visit: Any, 
     page = visit(node).page
     page.wait_for_selector(".grid-row")
     page.wait_for_url(lambda url: url.rstrip("/") == home(node))  # the secret is not in the address any more
-    assert page.inner_text("#where") == "demo · n1"
+    page.wait_for_selector("#where:text-is('demo · n1')")
     accessible(page)
     page.go_back()
     page.wait_for_url(lambda url: "#" not in url)
