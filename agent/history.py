@@ -6,7 +6,7 @@ order that is the same on every node. What a key was before an edit follows from
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -80,7 +80,7 @@ class History:
         below = _read_cursor(cursor) if cursor is not None else None
         async with self._one_at_a_time:
             replica = self._engine.replica
-            known = await self._choose(replica, wanted, most, below)
+            known = await self._choose(replica, lambda signed: wanted is None or wanted in signed.edit.changes, most, below)
             past = await self._past(replica, known)
             entries: list[bytes] = []
             size, last = 0, None
@@ -94,6 +94,19 @@ class History:
             more = last is not None and (known.more or len(entries) < len(known.chosen))
             following = _cursor(last) if last is not None and more else None
         return {"key": wanted, "edits": [msgspec.Raw(entry) for entry in entries], "next": following}
+
+    async def newest(self, wanted: Callable[[str], bool]) -> Dot | None:
+        """The newest edit of a key that is wanted; None if nobody ever wrote one.
+
+        Asked of the edits themselves too: a removal leaves no trace in the state once every member has it.
+        """
+        async with self._one_at_a_time:
+            replica = self._engine.replica
+            known = await self._choose(replica, lambda signed: any(map(wanted, signed.edit.changes)) and not replica.is_void(signed), 1)
+        fold = replica.fold
+        found = [(sibling.lamport, sibling.dot.actor, sibling.dot) for key in fold if wanted(key) for sibling in fold.siblings(key)]
+        found += [(signed.edit.lamport, signed.dot.actor, signed.dot) for signed in known.chosen]
+        return max(found)[-1] if found else None
 
     async def one(self, text: str) -> dict[str, Any]:
         """One edit, whole. `digest` is that of the document that a revert of it changes. UsageError: `not-found`, `history-gone`, …"""
@@ -179,7 +192,9 @@ class History:
                     seen.add(signed.dot)
                     yield signed
 
-    async def _choose(self, replica: Replica, key: str | None, most: int, below: tuple[int, bytes, int] | None) -> _Known:
+    async def _choose(
+        self, replica: Replica, wanted: Callable[[SignedEdit], bool], most: int, below: tuple[int, bytes, int] | None = None
+    ) -> _Known:
         """The newest edits that are wanted, newest first, and which there are at all."""
         dots: list[Dot] = []
         heap: list[tuple[tuple[int, bytes, int], SignedEdit]] = []
@@ -187,7 +202,7 @@ class History:
         async for signed in self._edits(replica):
             dots.append(signed.dot)
             place = rank(signed.edit)
-            if (key is None or key in signed.edit.changes) and (below is None or place < below):
+            if wanted(signed) and (below is None or place < below):
                 fits += 1
                 (heapq.heappush if len(heap) < most else heapq.heappushpop)(heap, (place, signed))
         return _Known([signed for _, signed in sorted(heap, reverse=True)], fits > most, Runs(dots))

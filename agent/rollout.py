@@ -13,7 +13,6 @@ from store.cells import MULTIPATH_APPLY, CellView
 from store.clocks import Dot, covers
 from store.document import OVERRIDES, is_config_key
 from store.errors import UsageError
-from store.fold import Fold
 from store.matrix import Reporter
 
 UNKNOWN, WAITING, COMMITTED, APPLIED, FAILED, NOT_APPLICABLE = "unknown", "waiting", "committed", "applied", "failed", "not-applicable"
@@ -21,12 +20,11 @@ STATES = (FAILED, UNKNOWN, WAITING, COMMITTED, APPLIED, NOT_APPLICABLE)
 """Where a member stands with an edit: what needs somebody's eye first."""
 
 
-def rollout(engine: Engine, picture: Picture, history: History, text: str | None = None) -> dict[str, Any]:
-    """How far an edit has come, by default the newest of the configuration. UsageError: `not-found`, `ambiguous-edit`.
+def rollout(engine: Engine, picture: Picture, dot: Dot) -> dict[str, Any]:
+    """How far an edit has come.
 
     `done` says that every member has it: applied where it concerns hosts (the configuration and the overrides do), else committed.
     """
-    dot = history.resolve(text) if text is not None else newest(engine.replica.fold)
     signed = engine.replica.signed(dot)
     hosts = signed is None or any(_for_hosts(key) for key in signed.edit.changes)  # collected: what it was is not asked, only where it is
     reporters = picture.reporters()
@@ -45,13 +43,12 @@ def rollout(engine: Engine, picture: Picture, history: History, text: str | None
     }
 
 
-def newest(fold: Fold) -> Dot:
-    """The newest edit that the configuration or the overrides show the hand of. UsageError `not-found` if nobody ever wrote."""
-    siblings = (sibling for key in fold if _for_hosts(key) for sibling in fold.siblings(key))
-    found = max(siblings, key=lambda s: s.rank, default=None)
+async def newest(history: History) -> Dot:
+    """The newest edit of the configuration or the overrides. UsageError `not-found` if nobody ever wrote."""
+    found = await history.newest(_for_hosts)
     if found is None:
         raise UsageError("nobody has written a configuration yet", code="not-found", hint="name an edit of `pathmesh config history`")
-    return found.dot
+    return found
 
 
 def _for_hosts(key: str) -> bool:

@@ -9,7 +9,7 @@ from agent.api.responses import etag, json_response
 from agent.api.routes import DRY, Access, Operation
 from agent.api.values import Reason
 from agent.node import Node
-from agent.rollout import rollout
+from agent.rollout import newest, rollout
 from store.errors import UsageError
 
 DEFAULT_PAGE = 50
@@ -43,7 +43,9 @@ async def post_revert(node: Node, request: Request) -> Response:
 
 
 async def get_rollout(node: Node, request: Request) -> Response:
-    return json_response(rollout(node.runner.engine, node.picture, node.history, request.path_params.get("edit")))
+    name = request.path_params.get("edit")
+    edit = await newest(node.history) if name is None else node.history.resolve(name)
+    return json_response(rollout(node.runner.engine, node.picture, edit))
 
 
 W = Access.WRITE

@@ -9,7 +9,7 @@ import pytest
 from agent.history import ChangedSince, History
 from agent.writes import ConflictOpen, Expected, StaleDigest
 from store.clocks import Dot, parse_dot
-from store.document import OVERRIDES, WWID_PREFIX
+from store.document import OVERRIDES, WWID_PREFIX, is_config_key
 from store.edits import SignedEdit
 from store.errors import PathmeshError, UsageError
 from store.limits import limit
@@ -384,6 +384,18 @@ async def test_what_was_before_a_collected_past_is_not_guessed(memory_cluster: A
     with pytest.raises(UsageError) as caught:
         await history_of(node).one(first)
     assert caught.value.code == "history-gone"
+
+
+async def test_the_newest_edit_may_be_a_removal_that_was_collected(memory_cluster: Any) -> None:
+    node = memory_cluster("n1")["n1"]
+    shelf = Shelf()
+    kept = await write(node, {WWID_PREFIX + B: {"alias": "b"}})
+    await write(node, {KEY: {"alias": "a"}})
+    removal = await write(node, {KEY: None})
+    forget(node, shelf)
+    assert str(await history_of(node, shelf).newest(is_config_key)) == removal
+    assert str(await history_of(node).newest(is_config_key)) == kept, "of what nobody knows any more nothing is told"
+    assert await history_of(node).newest(lambda key: key == OVERRIDES) is None
 
 
 async def test_a_removal_that_was_collected_is_undone_if_nothing_came_after(memory_cluster: Any) -> None:

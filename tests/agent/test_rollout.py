@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from agent.history import History
-from agent.rollout import rollout
+from agent.rollout import newest, rollout
 from agent.writes import Expected
 from apply.outcome import APPLIED_CLOCK, ApplyError, ApplyOutcome, ApplyState, apply_cell, told_clock
 from store.cells import MULTIPATH_APPLY, Cell
@@ -29,11 +29,15 @@ class Nothing:
         return []
 
 
-def look(node: Any, edit: str | None = None) -> dict[str, Any]:
-    return rollout(node.engine, node.picture, History(node.engine, node.picture, node.writer, Nothing()), edit)
+def history(node: Any) -> History:
+    return History(node.engine, node.picture, node.writer, Nothing())
 
 
-def states(node: Any, edit: str | None = None) -> dict[str, str]:
+def look(node: Any, edit: str) -> dict[str, Any]:
+    return rollout(node.engine, node.picture, history(node).resolve(edit))
+
+
+def states(node: Any, edit: str) -> dict[str, str]:
     return {each["node"]: each["state"] for each in look(node, edit)["nodes"]}
 
 
@@ -69,7 +73,7 @@ async def pair(memory_cluster: Any, eventually: Any) -> Any:
     return cluster
 
 
-async def becomes(cluster: Any, eventually: Any, viewer: str, wanted: dict[str, str], edit: str | None = None) -> None:
+async def becomes(cluster: Any, eventually: Any, viewer: str, wanted: dict[str, str], edit: str) -> None:
     def holds() -> bool:
         for node in cluster.nodes.values():
             node.tick()
@@ -81,16 +85,16 @@ async def becomes(cluster: Any, eventually: Any, viewer: str, wanted: dict[str, 
 async def test_an_edit_is_followed_from_commit_to_apply(pair: Any, eventually: Any) -> None:
     pair.network.cut(pair["n1"].key, pair["n2"].key)
     edit = await write(pair["n1"], "a")
-    assert states(pair["n1"])["n2"] in ("waiting", "unknown") and states(pair["n1"])["n1"] == "committed"
-    assert not look(pair["n1"])["done"]
+    assert states(pair["n1"], edit)["n2"] in ("waiting", "unknown") and states(pair["n1"], edit)["n1"] == "committed"
+    assert not look(pair["n1"], edit)["done"]
     pair.network.heal_all()
-    await becomes(pair, eventually, "n1", {"n1": "committed", "n2": "committed"})
+    await becomes(pair, eventually, "n1", {"n1": "committed", "n2": "committed"}, edit)
     report(pair["n2"], ApplyState.IN_SYNC, applied=True)
-    await becomes(pair, eventually, "n1", {"n1": "committed", "n2": "applied"})
+    await becomes(pair, eventually, "n1", {"n1": "committed", "n2": "applied"}, edit)
     report(pair["n1"], ApplyState.IN_SYNC, applied=True)
     for viewer in ("n1", "n2"):
-        await becomes(pair, eventually, viewer, {"n1": "applied", "n2": "applied"})
-    body = look(pair["n1"])
+        await becomes(pair, eventually, viewer, {"n1": "applied", "n2": "applied"}, edit)
+    body = look(pair["n1"], edit)
     assert body["edit"] == edit and body["done"] and body["counts"]["applied"] == 2 and body["keys"] == [KEY] and body["author"] == "n1"
     assert look(pair["n2"], edit[:6] + ":" + edit.partition(":")[2]) | {"nodes": []} == body | {"nodes": []}
 
@@ -184,21 +188,22 @@ async def test_who_is_not_heard_is_unknown_and_keeps_what_it_had(pair: Any, even
 async def test_only_members_that_take_part_are_waited_for(pair: Any) -> None:
     member = pair["n1"].engine.replica.registry.by_name["n2"]
     await pair["n1"].writer.record({MEMBER_PREFIX + "n2": member_value(msgspec.structs.replace(member, state=MemberState.RETIRED))})
-    await write(pair["n1"], "a")
-    assert states(pair["n1"]) == {"n1": "committed"}
+    edit = await write(pair["n1"], "a")
+    assert states(pair["n1"], edit) == {"n1": "committed"}
 
 
 async def test_without_any_configuration_there_is_nothing_to_follow(memory_cluster: Any) -> None:
     node = memory_cluster("n1")["n1"]
     with pytest.raises(UsageError) as caught:
-        look(node)
+        await newest(history(node))
     assert caught.value.code == "not-found" and caught.value.hint
     with pytest.raises(UsageError):
         look(node, "ff:1")
 
 
 async def test_the_newest_edit_is_also_one_that_removed_something(pair: Any) -> None:
-    await write(pair["n1"], "a")
-    removal = (await pair["n1"].writer.change({KEY: None}, Expected())).edit
-    await pair["n1"].writer.record({f"ack/n1/{A}": {"paths": "a"}})
-    assert look(pair["n1"])["edit"] == str(removal)
+    node = pair["n1"]
+    await write(node, "a")
+    removal = (await node.writer.change({KEY: None}, Expected())).edit
+    await node.writer.record({f"ack/n1/{A}": {"paths": "a"}})
+    assert await newest(history(node)) == removal
