@@ -124,6 +124,13 @@ class Picture:
         now = boottime_ms()
         return {name: self._engine.reporter(name, now) for name in self.node_names()}
 
+    def _told_reporters(self) -> dict[str, Reporter]:
+        """The same as the news told it last: what rows are made from must not move without news, or they would stay as they are.
+
+        An agent that was stopped for a while and goes on would else find everybody's word old, and never hear that it is not.
+        """
+        return {name: self._engine.published_reporter(name) or live for name, live in self.reporters().items()}
+
     def rows(self, kind: str) -> Mapping[str, Row]:
         """The rows of one kind by id, in order of id."""
         self._refresh()
@@ -212,7 +219,7 @@ class Picture:
         self._note_maintenance()
         if not self._all_dirty and not self._dirty:
             return
-        reporters = self.reporters()
+        reporters = self._told_reporters()
         expectations, unsettled = self._expectations(), self._unsettled(reporters)
         moved = False
         for kind in KINDS:

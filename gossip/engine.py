@@ -235,6 +235,10 @@ class Engine:
         """How far a node's health can be believed now."""
         return self._vitals.reporter(name, now_ms)
 
+    def published_reporter(self, name: str) -> Reporter | None:
+        """The same as was last published (`Publish.standing`); None if it never was."""
+        return self._vitals.published(name)
+
     def allowed(self, key: str) -> bool:
         """Whether a peer with this public key may connect and be heard: asked for every handshake and every message."""
         return self.mesh.allowed(key)

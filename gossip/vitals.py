@@ -86,6 +86,10 @@ class Vitals:
             return Reporter.SUSPECT
         return Reporter.STALE if stream.age_ms(now_ms) > STALE_MS else Reporter.FRESH
 
+    def published(self, name: str) -> Reporter | None:
+        """The same as it was last published; None if it never was."""
+        return self._standing.get(name)
+
     def touch(self, names: Iterable[str], now_ms: int) -> None:
         """Publish those of these nodes whose word counts differently than when last published."""
         members = self._state.replica.registry.by_name

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from agent.writes import Expected
+from gossip.runner import boottime_ms
 from store.cells import MULTIPATH_APPLY, MULTIPATH_MAP, NODE_FACTS, STORAGE, Cell
 from store.matrix import CellState, Reporter, RollUp
 from store.members import MemberState, member_value
@@ -109,6 +110,23 @@ async def test_a_node_that_is_lost_reads_unknown_and_keeps_its_last_word(memory_
     cluster.network.heal_all()
     await heard(cluster, eventually)
     assert viewer.picture.rows(MULTIPATH_MAP)[A].state is RollUp.HEALTHY
+
+
+async def test_a_look_before_the_judgement_is_no_judgement(memory_cluster: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that was stopped goes on: everybody's word seems old until what waits for it is heard, of which there is no news."""
+    cluster = memory_cluster("n1", "n2")
+    await heard(cluster, eventually)
+    node = cluster["n1"]
+    cluster["n2"].runner.observe([cell()])
+    await eventually("the cell is there", lambda: A in node.picture.rows(MULTIPATH_MAP))
+    with monkeypatch.context() as stopped:
+        later = boottime_ms() + 3_600_000
+        stopped.setattr("agent.picture.boottime_ms", lambda: later)
+        node.runner.observe([cell()])
+        assert set(node.picture.reporters().values()) == {Reporter.STALE}
+        node.picture.rows(MULTIPATH_MAP)
+    row = node.picture.rows(MULTIPATH_MAP)[A]
+    assert {name: shown.state for name, shown in row.nodes.items()} == {"n1": CellState.HEALTHY, "n2": CellState.HEALTHY}
 
 
 async def test_a_lun_that_nobody_names_is_unknown_while_its_only_carriers_daemon_does_not_answer(memory_cluster: Any) -> None:
