@@ -104,9 +104,12 @@ class History:
             replica = self._engine.replica
             known = await self._choose(replica, lambda signed: any(map(wanted, signed.edit.changes)) and not replica.is_void(signed), 1)
         fold = replica.fold
-        found = [(sibling.lamport, sibling.dot.actor, sibling.dot) for key in fold if wanted(key) for sibling in fold.siblings(key)]
-        found += [(signed.edit.lamport, signed.dot.actor, signed.dot) for signed in known.chosen]
-        return max(found)[-1] if found else None
+        ranks = [(*sibling.rank, sibling.dot.counter) for key in fold if wanted(key) for sibling in fold.siblings(key)]
+        ranks += [rank(signed.edit) for signed in known.chosen]
+        if not ranks:
+            return None
+        _, actor, counter = max(ranks)
+        return Dot(actor, counter)
 
     async def one(self, text: str) -> dict[str, Any]:
         """One edit, whole. `digest` is that of the document that a revert of it changes. UsageError: `not-found`, `history-gone`, …"""

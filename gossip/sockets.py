@@ -19,11 +19,11 @@ from zmq.utils import z85
 
 from gossip.addresses import Endpoint, parse_endpoint
 from store.errors import UnavailableError, UsageError
-from store.limits import limit
+from store.limits import limit, web_connections
 
 SOCKETS_PER_PEER = 3  # the DEALER and both ends of its monitor
 DESCRIPTORS_PER_PEER = 5  # one for each of those, and the TCP connections in both directions
-DESCRIPTORS_ELSEWHERE = 528  # the web page's connections (272), database, local API clients, sysfs reads, libzmq's own
+DESCRIPTORS_ELSEWHERE = 256 + web_connections()  # database, local API clients, sysfs reads, libzmq's own; the web page
 
 CURVE_OVERHEAD_BYTES = 33
 """libzmq compares a frame's size as encrypted: with command name, nonce, authenticator and flags (ZeroMQ RFC 26)."""

@@ -161,6 +161,11 @@ def limit(name: str) -> int:
     return LIMITS[name].value
 
 
+def web_connections() -> int:
+    """How many connections to the page's port there may be: strangers and sessions have bounds of their own, and all of them fit."""
+    return limit("web_strangers") + limit("web_sessions") * limit("web_session_connections")
+
+
 def limits_markdown() -> str:
     """The table of docs/limits.md."""
     lines = ["| limit | value | unit | why | at the limit | counter |", "|--|--|--|--|--|--|"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agent.api.patience import PatientProtocol
-from store.limits import limit
+from store.limits import limit, web_connections
 
 
 class PageProtocol(PatientProtocol):
@@ -23,8 +23,7 @@ class PageProtocol(PatientProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.app_state = {**self.app_state, "meet": self.meet}
-        # Strangers and sessions have their own bounds, which together are the bound of all: nobody is refused for what others hold.
-        self.limit_concurrency = 1 + limit("web_strangers") + limit("web_sessions") * limit("web_session_connections")
+        self.limit_concurrency = 1 + web_connections()  # nobody is refused for what others hold
         self.meet("")
 
     def meet(self, session: str) -> None:
